@@ -1,0 +1,326 @@
+"""What conversation stores and vector indexes share: opening, running and closing calls.
+
+The contracts themselves are in ``conversation`` and ``vector``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, Unpack
+
+from ialstore import cost, events
+from ialstore.errors import (
+    IalStoreError,
+    InvalidInputError,
+    StoreNotReadyError,
+    UnsupportedOperationError,
+)
+from ialstore.limits import DEFAULT_TIMEOUT_SECONDS
+from ialstore.model import Consistency
+from ialstore.operation import Operation
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ialstore.capabilities import Capabilities
+
+__all__ = ["Clock", "Component", "Progress", "StoreSettings", "no_progress", "utc_now"]
+
+Clock = Callable[[], datetime]
+"""Returns the time now, timezone-aware."""
+
+Progress = Callable[[int, int | None], None]
+"""Called with what is done and, where it is known, the total."""
+
+
+_LONGEST = 1e7
+"""Seconds or days; beyond it a setting is a mistake of units."""
+
+
+def no_progress(done: int, total: int | None) -> None:
+    """Show nothing."""
+
+
+def utc_now() -> datetime:
+    """Return the time now, in UTC: the default clock."""
+    return datetime.now(UTC)
+
+
+class StoreSettings(TypedDict, total=False):
+    """Keyword arguments that every store and index takes, whatever its backend."""
+
+    clock: Clock
+    """Tells what is expired; UTC now by default."""
+    timeout_seconds: float
+    """Time given to a call outside any ``deadline()``; 5 by default."""
+    retention_days: float | None
+    """Expiry of what has none of its own, counted from the message's creation."""
+
+
+class Component(ABC):
+    """Base of ``ConversationStore`` and ``VectorIndex``; not for other use.
+
+    A hook of a backend may raise what its driver raises: ``_translate`` turns it into an error of
+    ialstore at the border of the layer. Safe from many threads.
+    """
+
+    KIND: ClassVar[str]
+    """``conversation`` or ``vector``; the name of the kind in the registry and in events."""
+    SCHEME: ClassVar[str] = ""
+    """URL scheme of the backend."""
+
+    def __init__(self, **settings: Unpack[StoreSettings]) -> None:
+        self._settings = settings
+        self._clock = settings.get("clock", utc_now)
+        self._timeout_seconds = settings.get("timeout_seconds", DEFAULT_TIMEOUT_SECONDS)
+        days = settings.get("retention_days")
+        for name, value in (("timeout_seconds", self._timeout_seconds), ("retention_days", days)):
+            if value is not None and not 0 < value < _LONGEST:
+                raise InvalidInputError(f"{name} must be a number above 0, not {value}")
+        self._retention_seconds = None if days is None else int(days * 86_400)
+        self._subscribers = events.Subscribers()
+        self._closed = False
+        self._torn_down = False
+        self._running = 0
+        self._idle = threading.Condition(threading.Lock())
+        _living.add(self)
+
+    # -- what backends and wrappers say of themselves ------------------------------------------
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this store can do."""
+
+    @property
+    def backend(self) -> str:
+        """URL scheme of the backend, for events and errors."""
+        return self.SCHEME
+
+    @property
+    def settings(self) -> StoreSettings:
+        """The keyword arguments it was made with."""
+        return self._settings
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that this process holds to answer faster: cached rows, vectors, codes."""
+        return 0
+
+    # -- hooks ----------------------------------------------------------------------------------
+
+    def _setup(self, op: Operation) -> None:
+        """Create what is missing; idempotent. Default: nothing to create."""
+
+    def _check(self, op: Operation) -> list[str]:
+        """Return one sentence per difference from what is expected. Default: none."""
+        return []
+
+    def _close(self) -> None:
+        """Give everything back; called once, when no call runs. Default: nothing."""
+
+    def _after_fork(self) -> None:
+        """Forget connections inherited from the parent, without closing them. Default: nothing.
+
+        Called in the child, before any of its calls.
+        """
+
+    def _translate(self, op: Operation, error: Exception) -> IalStoreError | None:
+        """Return the error of ialstore for one of the driver, or None to let it pass unchanged.
+
+        Default: None.
+        """
+        return None
+
+    # -- public methods -------------------------------------------------------------------------
+
+    def setup(self) -> None:
+        """Create what the store needs (tables, indexes, files); changes nothing that is there.
+
+        Only needed with ``capabilities.needs_setup``.
+        """
+        self._require_writable("setup")
+        with self._operation("setup", renewable=True) as op:
+            self._setup(op)
+
+    def check(self) -> list[str]:
+        """Return one sentence for each difference between what is there and what is expected.
+
+        Raises:
+            StoreNotReadyError: the stored format is newer than this library.
+        """
+        with self._operation("check", renewable=True) as op:
+            return self._check(op)
+
+    def close(self) -> None:
+        """Wait for running calls and give everything back; later calls raise. Idempotent."""
+        with self._idle:
+            self._closed = True
+            while self._running:
+                self._idle.wait()
+            if self._torn_down:
+                return
+            self._torn_down = True
+        self._close()
+
+    def subscribe(self, listener: events.Listener) -> Callable[[], None]:
+        """Call ``listener`` with the event of every call; returns the function that ends it."""
+        return self._subscribers.subscribe(listener)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- the frame around every call ------------------------------------------------------------
+
+    def _operation(
+        self,
+        name: str,
+        *,
+        consistency: Consistency | None = None,
+        renewable: bool = False,
+    ) -> Operation:
+        return Operation(
+            self,
+            name,
+            consistency=consistency,
+            clock=self._clock,
+            timeout_seconds=self._timeout_seconds,
+            renewable=renewable,
+        )
+
+    def _begin(self, op: Operation) -> None:
+        with self._idle:
+            if self._closed:
+                raise StoreNotReadyError(
+                    f"{op.name}: this {self.backend} store is closed; open it again",
+                    backend=self.backend,
+                    operation=op.name,
+                )
+            self._running += 1
+
+    def _end(self, op: Operation, error: BaseException | None) -> None:
+        with self._idle:
+            self._running -= 1
+            if self._closed:
+                self._idle.notify_all()
+        raised = error
+        if isinstance(error, Exception):
+            raised = self._named(op, error)
+        cost.record(op.units)
+        if self._subscribers or events.everyone:
+            self._emit(op, raised)
+        if raised is not error and raised is not None:
+            raise raised from error
+
+    def _emit(self, op: Operation, error: BaseException | None) -> None:
+        event = events.OperationEvent(
+            kind=self.KIND,
+            backend=self.backend,
+            operation=op.name,
+            seconds=time.perf_counter() - op.started,
+            units=op.units,
+            consistency=None if op.consistency is None else str(op.consistency),
+            items=op.items,
+            error=None if error is None else type(error).__name__,
+            details=dict(op.details),
+        )
+        self._subscribers.emit(event)
+        events.everyone.emit(event)
+
+    def _named(self, op: Operation, error: Exception) -> Exception:
+        """Return the error to raise in place of one that came out of a hook."""
+        raised = error if isinstance(error, IalStoreError) else self._translate(op, error)
+        if raised is None:
+            return error
+        raised.backend = raised.backend or self.backend
+        raised.operation = raised.operation or op.name
+        return raised
+
+    def _translating(self, op: Operation) -> AbstractContextManager[None]:
+        """Return the border of this layer: a wrapper enters it around every hook it calls."""
+        return _Border(self, op)
+
+    def _reading(self, consistency: Consistency | str | None) -> Consistency:
+        """Return the consistency of a read: as asked, or the strongest on offer."""
+        strong = self.capabilities.strong_reads
+        if consistency is None:
+            return Consistency.STRONG if strong else Consistency.EVENTUAL
+        try:
+            wanted = Consistency(consistency)
+        except ValueError:
+            raise InvalidInputError(
+                f"consistency must be strong, eventual or None, not {consistency!r}"
+            ) from None
+        if wanted is Consistency.STRONG and not strong:
+            raise UnsupportedOperationError(
+                f"{self.backend} offers no strongly consistent reads; leave consistency out",
+                backend=self.backend,
+            )
+        return wanted
+
+    def _require_writable(self, operation: str) -> None:
+        if not self.capabilities.writable:
+            raise UnsupportedOperationError(
+                f"{operation}: this {self.backend} store is read-only",
+                backend=self.backend,
+                operation=operation,
+            )
+
+    def _require_users(self) -> None:
+        if not self.capabilities.users:
+            raise UnsupportedOperationError(
+                f"users: {self.backend} can't list its users",
+                backend=self.backend,
+                operation="users",
+            )
+
+    def _forked(self) -> None:
+        self._idle = threading.Condition(threading.Lock())
+        self._running = 0
+        self._after_fork()
+
+
+class _Border(AbstractContextManager[None]):
+    __slots__ = ("_component", "_op")
+
+    def __init__(self, component: Component, op: Operation) -> None:
+        self._component = component
+        self._op = op
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, Exception):
+            raised = self._component._named(self._op, error)  # noqa: SLF001 - one mechanism
+            if raised is not error:
+                raise raised from error
+
+
+_living: weakref.WeakSet[Component] = weakref.WeakSet()
+
+
+def _forget_parent() -> None:
+    for component in list(_living):
+        component._forked()  # noqa: SLF001 - one mechanism
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)

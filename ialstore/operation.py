@@ -1,0 +1,194 @@
+"""One public call while it runs: ``Operation``, and ``deadline()`` that bounds it.
+
+Hooks get the operation as their first argument. It tells them the time they have and the time it
+is, and takes note of what they used.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from ialstore.cost import Units
+from ialstore.errors import DeadlineExceededError, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Token
+    from datetime import datetime
+    from types import TracebackType
+
+    from ialstore.model import Consistency
+
+__all__ = ["Deadline", "Operation", "OperationOwner", "deadline"]
+
+_current: ContextVar[Deadline | None] = ContextVar("ialstore_deadline", default=None)
+
+
+class Deadline:
+    """A span of time that every call inside its ``with`` block has to keep to."""
+
+    def __init__(self, seconds: float) -> None:
+        if not isinstance(seconds, (int, float)) or not math.isfinite(seconds) or seconds <= 0:
+            raise InvalidInputError("a deadline takes a number of seconds above 0")
+        self.seconds = float(seconds)
+        self.ends_at = math.inf
+        self._token: Token[Deadline | None] | None = None
+
+    def __enter__(self) -> Self:
+        outer = _current.get()
+        self.ends_at = time.monotonic() + self.seconds
+        if outer is not None:
+            self.ends_at = min(self.ends_at, outer.ends_at)
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
+            self._token = None
+
+
+def deadline(seconds: float) -> Deadline:
+    """Return a context manager that gives all calls inside it so many seconds together.
+
+    It replaces the store's own timeout, also by a longer one. An inner deadline never outlasts an
+    outer one. For ``setup``, ``check``, ``erase``, ``delete_session``, ``bulk_load``, ``optimize``
+    and ``users`` the seconds hold for each request.
+
+    Raises:
+        InvalidInputError: ``seconds`` is no finite number above 0.
+    """
+    return Deadline(seconds)
+
+
+class OperationOwner(Protocol):
+    """What an ``Operation`` asks of the component whose public method opened it."""
+
+    @property
+    def backend(self) -> str:
+        """URL scheme."""
+        ...
+
+    def _begin(self, op: Operation) -> None: ...
+
+    def _end(self, op: Operation, error: BaseException | None) -> None: ...
+
+
+class Operation:
+    """One running public call.
+
+    Attributes:
+        name: the public method, such as ``append``.
+        consistency: what the call asks for, never None for reads.
+        items: how many items it returned or wrote, for the event.
+        details: what else the event shows; see ``note``.
+        started: ``time.perf_counter()`` at its beginning.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_ends_at",
+        "_lock",
+        "_now",
+        "_owner",
+        "_renewable",
+        "_seconds",
+        "_units",
+        "consistency",
+        "details",
+        "items",
+        "name",
+        "started",
+    )
+
+    def __init__(  # noqa: PLR0913 - all that a call is
+        self,
+        owner: OperationOwner,
+        name: str,
+        *,
+        consistency: Consistency | None,
+        clock: Callable[[], datetime],
+        timeout_seconds: float,
+        renewable: bool,
+    ) -> None:
+        self.name = name
+        self.consistency = consistency
+        self.items: int | None = None
+        self.details: dict[str, Any] = {}
+        self.started = time.perf_counter()
+        self._owner = owner
+        self._clock = clock
+        self._now: int | None = None
+        self._units = Units()
+        self._lock = threading.Lock()
+        self._renewable = renewable
+        scope = _current.get()
+        if scope is None:
+            self._seconds = timeout_seconds
+            self._ends_at = time.monotonic() + timeout_seconds
+        else:
+            self._seconds = scope.seconds
+            self._ends_at = time.monotonic() + scope.seconds if renewable else scope.ends_at
+
+    @property
+    def now(self) -> int:
+        """Seconds since 1970 by the store's clock, the same throughout the call.
+
+        What expires at or before it is gone.
+        """
+        if self._now is None:
+            self._now = int(self._clock().timestamp() // 1)
+        return self._now
+
+    @property
+    def units(self) -> Units:
+        """What the call used so far."""
+        return self._units
+
+    def add(self, units: Units) -> None:
+        """Take note of units used; thread-safe."""
+        with self._lock:
+            self._units += units
+
+    def note(self, key: str, value: object) -> None:
+        """Add a detail to the event: the plan, units per partition; never content or ids."""
+        self.details[key] = value
+
+    def remaining(self) -> float:
+        """Return the seconds left, above 0.
+
+        Raises:
+            DeadlineExceededError: none are left.
+        """
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceededError(
+                f"{self.name} did not end within {self._seconds:g} s", retryable=True
+            )
+        return left
+
+    def renew(self) -> None:
+        """Give the next request its whole time, in the calls whose deadline holds per request."""
+        if self._renewable:
+            self._ends_at = time.monotonic() + self._seconds
+
+    def __enter__(self) -> Self:
+        self._owner._begin(self)  # noqa: SLF001 - the two are one mechanism
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._owner._end(self, error)  # noqa: SLF001 - the two are one mechanism

@@ -1,0 +1,128 @@
+"""Which class answers to which URL scheme or name: ours, those of other packages, and of tests.
+
+Other packages name theirs by entry points in the groups of ``GROUPS``. A class is imported when it
+is asked for, and its driver when a store is opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from ialstore.errors import ConfigurationError, MissingDriverError
+from ialstore.url import closest
+
+__all__ = ["GROUPS", "Registration", "find", "known", "register"]
+
+GROUPS: Final = {
+    "cache": "ialstore.caches",
+    "conversation": "ialstore.conversation_stores",
+    "embedder": "ialstore.embedders",
+    "vector": "ialstore.vector_indexes",
+}
+"""Entry point group of each kind; the name of an entry point is the scheme or name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A class by its place.
+
+    Attributes:
+        kind: ``conversation``, ``vector``, ``embedder``, ``cache``, or one of the two kinds of
+            wrapper.
+        name: URL scheme, or the name that a config uses.
+        target: ``module:Class``, or the class itself.
+        extra: what to install for it, such as ``ialstore[redis]``; empty for the core.
+    """
+
+    kind: str
+    name: str
+    target: str | type[Any] = field(compare=False)
+    extra: str = ""
+
+    def load(self) -> type[Any]:
+        """Return the class.
+
+        Raises:
+            MissingDriverError: a module that it needs is not installed.
+        """
+        if isinstance(self.target, type):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        try:
+            loaded: type[Any] = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            raise MissingDriverError(
+                f"{self.name} needs the module {error.name}: pip install '{self.extra}'"
+            ) from error
+        return loaded
+
+
+# Sorted; a test says so.
+BUILT_IN: Final = (
+    Registration("conversation", "memory", "ialstore_backends.memory:MemoryConversationStore"),
+    Registration("conversation", "sqlite", "ialstore_backends.sqlite:SqliteConversationStore"),
+    Registration("conversation_wrapper", "retry", "ialstore.wrappers.retry:RetryConversationStore"),
+    Registration("embedder", "hashing", "ialstore.embedding:HashingEmbedder"),
+    Registration("vector", "memory", "ialstore_backends.memory:MemoryVectorIndex"),
+    Registration("vector", "sqlite", "ialstore_backends.sqlite:SqliteVectorIndex"),
+    Registration("vector_wrapper", "retry", "ialstore.wrappers.retry:RetryVectorIndex"),
+)
+
+_NOUNS: Final = {
+    "cache": "cache",
+    "conversation": "conversation store",
+    "conversation_wrapper": "wrapper of conversation stores",
+    "embedder": "embedder",
+    "vector": "vector index",
+    "vector_wrapper": "wrapper of vector indexes",
+}
+
+_added: dict[tuple[str, str], Registration] = {}
+
+
+def register(kind: str, name: str, target: str | type[Any]) -> None:
+    """Let ``name`` mean this class from now on, in this process; also in place of ours.
+
+    Args:
+        kind: see ``Registration``.
+        name: URL scheme or name.
+        target: ``module:Class`` or the class.
+    """
+    _added[kind, name] = Registration(kind, name, target)
+
+
+def known(kind: str) -> dict[str, Registration]:
+    """Return all of a kind by name, sorted: ours, entry points, and what ``register`` added."""
+    found = {one.name: one for one in BUILT_IN if one.kind == kind}
+    found |= {one.name: one for one in _installed(kind) if one.name not in found}
+    found |= {one.name: one for one in _added.values() if one.kind == kind}
+    return dict(sorted(found.items()))
+
+
+def find(kind: str, name: str) -> type[Any]:
+    """Return the class of a scheme or name.
+
+    Raises:
+        ConfigurationError: there is none; the closest is named.
+        MissingDriverError: a module that it needs is not installed.
+    """
+    registrations = known(kind)
+    if name not in registrations:
+        raise ConfigurationError(f"there is no {_NOUNS[kind]} {name}{closest(name, registrations)}")
+    return registrations[name].load()
+
+
+@cache
+def _installed(kind: str) -> tuple[Registration, ...]:
+    """Return what other packages name; asked once, because it reads every installed package."""
+    group = GROUPS.get(kind)
+    if group is None:
+        return ()
+    return tuple(
+        Registration(kind, one.name, one.value, one.dist.name if one.dist else "")
+        for one in entry_points(group=group)
+    )
