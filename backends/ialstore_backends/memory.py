@@ -1,0 +1,246 @@
+"""``memory:`` stores and indexes: private to their object, gone with it; for tests and trials."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar, Self, Unpack
+
+from ialstore._text import EPOCH
+from ialstore.capabilities import ConversationCapabilities
+from ialstore.conversation import ConversationStore
+from ialstore.errors import ConfigurationError, ConflictError
+from ialstore.ids import id_time
+from ialstore.listing import HistoryQuery, Rows, take_rows
+from ialstore.model import (
+    AppendResult,
+    EncodedMessage,
+    EraseReport,
+    Message,
+    SessionInfo,
+    decode_message,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ialstore.component import StoreSettings
+    from ialstore.operation import Operation
+    from ialstore.url import StoreURL
+
+__all__ = ["MemoryConversationStore"]
+
+
+@dataclass(slots=True)
+class _User:
+    """Messages of one user: by id, and all ids in order, for the user and for each session."""
+
+    messages: dict[str, EncodedMessage] = field(default_factory=dict[str, EncodedMessage])
+    ids: list[str] = field(default_factory=list[str])
+    sessions: dict[str, list[str]] = field(default_factory=dict[str, "list[str]"])
+
+    def put(self, entry: EncodedMessage) -> None:
+        message = entry.message
+        if message.id not in self.messages:
+            insort(self.ids, message.id)
+            insort(self.sessions.setdefault(message.session_id, []), message.id)
+        self.messages[message.id] = entry
+
+    def remove(self, message_id: str) -> EncodedMessage:
+        entry = self.messages.pop(message_id)
+        session_id = entry.message.session_id
+        for ids in (self.ids, self.sessions[session_id]):
+            del ids[bisect_left(ids, message_id)]
+        if not self.sessions[session_id]:
+            del self.sessions[session_id]
+        return entry
+
+
+class MemoryConversationStore(ConversationStore):
+    """Conversations in this process's memory."""
+
+    SCHEME: ClassVar[str] = "memory"
+    CAPABILITIES: ClassVar[ConversationCapabilities] = ConversationCapabilities(
+        atomic_append=True, exact_sessions=True, activity_precision=timedelta(0), users=True
+    )
+
+    def __init__(self, **settings: Unpack[StoreSettings]) -> None:
+        super().__init__(**settings)
+        self._lock = threading.Lock()
+        self._by_user: dict[str, _User] = {}
+
+    @classmethod
+    def from_url(cls, url: StoreURL, **settings: Unpack[StoreSettings]) -> Self:
+        """Return a new, empty store; ``memory:`` takes no name and no options."""
+        check_memory_url(url)
+        return cls(**settings)
+
+    def _append(
+        self, op: Operation, user_id: str, entries: Sequence[EncodedMessage]
+    ) -> AppendResult:
+        with self._lock:
+            user = self._by_user.get(user_id, _User())
+            fresh: list[EncodedMessage] = []
+            duplicates: list[str] = []
+            conflicts: list[str] = []
+            for entry in entries:
+                there = _live(user, entry.message.id, op.now)
+                if there is None:
+                    fresh.append(entry)
+                elif there.content_hash == entry.content_hash:
+                    duplicates.append(entry.message.id)
+                else:
+                    conflicts.append(entry.message.id)
+            if conflicts:
+                raise ConflictError(
+                    f"{conflicts[0]} is stored with other content", ids=conflicts
+                )
+            for entry in fresh:
+                # An expired message may be there, perhaps of another session of the same hash.
+                if entry.message.id in user.messages:
+                    user.remove(entry.message.id)
+                user.put(entry)
+            if fresh:
+                self._by_user[user_id] = user
+        return AppendResult(tuple(entry.message.id for entry in fresh), tuple(duplicates))
+
+    def _replace(self, op: Operation, entry: EncodedMessage) -> bool:
+        message = entry.message
+        with self._lock:
+            user = self._by_user.get(message.user_id, _User())
+            there = _live(user, message.id, op.now)
+            if there is None:
+                return False
+            if there.message.session_id != message.session_id:
+                raise ConflictError(
+                    f"{message.id} belongs to another session", ids=[message.id]
+                )
+            user.put(entry)
+        return True
+
+    def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, Message]:
+        with self._lock:
+            user = self._by_user.get(user_id, _User())
+            found = [_live(user, one, op.now) for one in ids]
+        return {entry.message.id: _decode(entry) for entry in found if entry is not None}
+
+    def _history(self, op: Operation, query: HistoryQuery) -> Rows[Message]:
+        with self._lock:
+            user = self._by_user.get(query.user_id, _User())
+            ids = user.ids
+            if query.session_id is not None:
+                ids = user.sessions.get(query.session_id, [])
+            first, end = bisect_left(ids, query.lower), bisect_left(ids, query.upper)
+            order = range(end - 1, first - 1, -1) if query.newest_first else range(first, end)
+
+            def live() -> Iterator[EncodedMessage]:
+                for place in order:
+                    entry = _live(user, ids[place], op.now)
+                    if entry is not None:
+                        yield entry
+
+            rows = take_rows(live(), query.limit, _size)
+        return Rows([_decode(entry) for entry in rows.items], rows.more)
+
+    def _sessions(
+        self, op: Operation, user_id: str, limit: int, after: SessionInfo | None
+    ) -> Rows[SessionInfo]:
+        with self._lock:
+            user = self._by_user.get(user_id, _User())
+            listed: list[SessionInfo] = []
+            for session_id, ids in user.sessions.items():
+                newest = next((one for one in reversed(ids) if _live(user, one, op.now)), None)
+                if newest is not None:
+                    listed.append(SessionInfo(session_id, id_time(newest)))
+        listed.sort(key=_newest_activity)
+        if after is not None:
+            listed = [one for one in listed if _newest_activity(one) > _newest_activity(after)]
+        return Rows(listed[:limit], more=len(listed) > limit)
+
+    def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
+        with self._lock:
+            user = self._by_user.get(user_id, _User())
+            live = [one for one in ids if _live(user, one, op.now)]
+            for one in live:
+                user.remove(one)
+        return len(live)
+
+    def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
+        with self._lock:
+            user = self._by_user.get(user_id, _User())
+            ids = list(user.sessions.get(session_id, ()))
+            live = sum(1 for one in ids if _live(user, one, op.now))
+            for one in ids:
+                user.remove(one)
+        return live
+
+    def _load(self, op: Operation, entries: Sequence[EncodedMessage]) -> None:
+        with self._lock:
+            for entry in entries:
+                user = self._by_user.setdefault(entry.message.user_id, _User())
+                if entry.message.id in user.messages:
+                    user.remove(entry.message.id)
+                user.put(entry)
+
+    def _erase(self, op: Operation, user_id: str) -> EraseReport:
+        with self._lock:
+            user = self._by_user.pop(user_id, _User())
+            live = sum(1 for one in user.ids if _live(user, one, op.now))
+        return EraseReport(messages=live)
+
+    def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
+        with self._lock:
+            users = sorted(one for one in self._by_user if after is None or one > after)
+        return Rows(users[:limit], more=len(users) > limit)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+
+def check_memory_url(url: StoreURL) -> None:
+    """Refuse anything behind ``memory:``."""
+    url.require_no_userinfo()
+    if url.authority or url.path:
+        raise ConfigurationError("memory: takes no name; each store is private")
+    url.options(_NoOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoOptions:
+    """``memory:`` takes none."""
+
+
+def _live(user: _User, message_id: str, now: int) -> EncodedMessage | None:
+    entry = user.messages.get(message_id)
+    if entry is None or (entry.expires is not None and entry.expires <= now):
+        return None
+    return entry
+
+
+def _size(entry: EncodedMessage) -> int:
+    return entry.size
+
+
+def _newest_activity(info: SessionInfo) -> tuple[timedelta, str]:
+    return EPOCH - info.last_active, info.session_id
+
+
+def _decode(entry: EncodedMessage) -> Message:
+    """Return a message of its own, so that a caller who changes its JSON changes no other."""
+    message = entry.message
+    return decode_message(
+        id=message.id,
+        user_id=message.user_id,
+        session_id=message.session_id,
+        content=message.content,
+        payload_text=entry.payload_text,
+        name=message.name,
+        turn_id=message.turn_id,
+        source_id=message.source_id,
+        summary=message.summary,
+        tokens=message.tokens,
+        metadata_text=entry.metadata_text,
+        expires=entry.expires,
+    )
