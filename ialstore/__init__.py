@@ -4,8 +4,9 @@ Open a store, an index or a whole context engine by URL or config; every backend
 answers. See ``ConversationStore``, ``VectorIndex`` and ``ContextEngine``.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ialstore._version import __version__
-from ialstore.config import open_index, open_store
 from ialstore.conversation import ConversationStore
 from ialstore.cost import Units, meter
 from ialstore.errors import (
@@ -43,12 +44,19 @@ from ialstore.operation import deadline
 from ialstore.vector import VectorIndex
 from ialstore.vector_model import Hit, IndexSpec, SearchResult, VectorRecord, Where
 
+if TYPE_CHECKING:
+    from ialstore.config import open_index, open_store
+    from ialstore.context import Context, ContextBudget, ContextEngine, open_engine
+
 __all__ = [
     "AccessDeniedError",
     "AppendResult",
     "ConfigurationError",
     "ConflictError",
     "Consistency",
+    "Context",
+    "ContextBudget",
+    "ContextEngine",
     "ConversationStore",
     "CorruptError",
     "DeadlineExceededError",
@@ -83,6 +91,32 @@ __all__ = [
     "deadline",
     "message_id",
     "meter",
+    "open_engine",
     "open_index",
     "open_store",
 ]
+
+# Imported when first asked for: a program that only handles messages or stores of its own need not
+# wait for the configuration and the context engine.
+_LATER = {
+    "Context": "ialstore.context",
+    "ContextBudget": "ialstore.context",
+    "ContextEngine": "ialstore.context",
+    "open_engine": "ialstore.context",
+    "open_index": "ialstore.config",
+    "open_store": "ialstore.config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, Final
 
 from ialstore.errors import ConfigurationError, MissingDriverError
@@ -48,6 +47,7 @@ class Registration:
 
         Raises:
             MissingDriverError: a module that it needs is not installed.
+            ConfigurationError: the module has no such class.
         """
         if isinstance(self.target, type):
             return self.target
@@ -55,9 +55,10 @@ class Registration:
         try:
             loaded: type[Any] = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
-            raise MissingDriverError(
-                f"{self.name} needs the module {error.name}: pip install '{self.extra}'"
-            ) from error
+            cure = f": pip install '{self.extra}'" if self.extra else ", which is not installed"
+            raise MissingDriverError(f"{self.name} needs the module {error.name}{cure}") from error
+        except AttributeError as error:
+            raise ConfigurationError(f"{self.name}: {module} has no {attribute}") from error
         return loaded
 
 
@@ -119,6 +120,8 @@ def find(kind: str, name: str) -> type[Any]:
 @cache
 def _installed(kind: str) -> tuple[Registration, ...]:
     """Return what other packages name; asked once, because it reads every installed package."""
+    from importlib.metadata import entry_points  # slow to import; opening needs it, import not
+
     group = GROUPS.get(kind)
     if group is None:
         return ()
