@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, Unpack, cast
 
-from ialstore.errors import ConfigurationError
+from ialstore.errors import ConfigurationError, InvalidInputError
 from ialstore.limits import DEFAULT_TIMEOUT_SECONDS
 from ialstore.registry import find, known
 from ialstore.url import StoreURL, closest, redact_url, validated
@@ -203,7 +202,7 @@ def make_embedder(config: Config) -> Embedder:
     kind = find("embedder", config.embedder.use)
     try:
         return cast("Embedder", kind(**config.embedder.options))
-    except TypeError as error:
+    except (TypeError, InvalidInputError) as error:
         raise ConfigurationError(f"embedder {config.embedder.use}: {error}") from error
 
 
@@ -217,6 +216,8 @@ def _file(source: str | Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
+    import tomllib  # slow to import; only a file needs it
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -247,8 +248,19 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
                 raise ConfigurationError(
                     f'environment variable {name} must be a JSON list, such as ["retry"]'
                 ) from None
+        elif section == "embedder":  # no declared options say what is a number
+            value = _number(text)
         sections.setdefault(section, {})[key] = value
     return sections
+
+
+def _number(text: str) -> Any:
+    """Return the number, truth value or text that a variable holds."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, (int, float)) else text
 
 
 def _parse(tables: Mapping[str, Any], origin: str) -> Config:

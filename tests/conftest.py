@@ -1,8 +1,16 @@
-"""What holds for the whole run: the folders with quick tests go first."""
+"""What holds for the whole run: the profile of Hypothesis, and quick tests first."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure. In CI the same examples run every time, so that a change is to
+# blame when one fails; at a desk, new ones are tried.
+settings.register_profile("default", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("default")
 
 LAST = ("typing", "conformance", "faults")
 

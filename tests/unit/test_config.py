@@ -191,6 +191,20 @@ def test_a_wrong_option_of_the_embedder_is_named() -> None:
         make_embedder(config)
 
 
+def test_a_wrong_value_for_the_embedder_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="embedder hashing: dimension"):
+        make_embedder(load_config({"embedder": {"dimension": 5}}))
+
+
+@pytest.mark.parametrize("text", ["64", "sixty-four", '"64"'])
+def test_variables_give_an_embedder_numbers(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config(environ={"IALSTORE_EMBEDDER__DIMENSION": text})
+    assert config.embedder.options == {"dimension": 64 if text == "64" else text}
+
+
 def test_an_index_takes_its_spec_from_the_embedder() -> None:
     with open_index({"vector": {"url": "memory:"}, "embedder": {"dimension": 32}}) as index:
         assert index.spec.dimension == 32
