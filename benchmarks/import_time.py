@@ -22,7 +22,9 @@ PROGRAM = (
 def import_once(module: str) -> tuple[float, list[str]]:
     """Return the milliseconds that an import takes in a fresh interpreter, and what it must not."""
     program = PROGRAM.format(module=module, forbidden=FORBIDDEN)
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     milliseconds, *found = run.stdout.split()
     return float(milliseconds), found
 

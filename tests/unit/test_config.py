@@ -187,7 +187,7 @@ def test_keys_of_a_section_are_options_of_the_url() -> None:
 
 def test_a_wrong_option_of_the_embedder_is_named() -> None:
     config = load_config({"embedder": {"dimensio": 3}})
-    with pytest.raises(ConfigurationError, match="embedder hashing: .*dimensio"):
+    with pytest.raises(ConfigurationError, match=r"embedder hashing: .*dimensio"):
         make_embedder(config)
 
 

@@ -14,4 +14,4 @@ def test_every_public_name_is_there() -> None:
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'open_stroe'"):
-        _ = ialstore.open_stroe  # type: ignore[attr-defined]  # the point of the test
+        _ = ialstore.open_stroe

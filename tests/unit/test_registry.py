@@ -75,7 +75,7 @@ def test_a_missing_module_without_an_extra_is_named() -> None:
 def test_a_target_that_is_not_in_its_module_is_named() -> None:
     register("conversation", "mine", "ialstore_backends.memory:MemoryStore")
     with pytest.raises(
-        ConfigurationError, match="mine: ialstore_backends.memory has no MemoryStore"
+        ConfigurationError, match=r"mine: ialstore_backends\.memory has no MemoryStore"
     ):
         find("conversation", "mine")
 

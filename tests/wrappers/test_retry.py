@@ -60,7 +60,7 @@ class Faulty(MemoryConversationStore):
             raise fault
 
         def store(some: Sequence[EncodedMessage]) -> AppendResult:
-            return MemoryConversationStore._append(self, op, user_id, some)
+            return super(Faulty, self)._append(op, user_id, some)
 
         fault(store, entries)
 
@@ -96,13 +96,13 @@ def ids(entries: Sequence[Any]) -> tuple[str, ...]:
     return tuple(one.id if isinstance(one, Message) else one.message.id for one in entries)
 
 
-def half_stored(retryable: bool = True) -> Callable[[Any, Sequence[EncodedMessage]], None]:
+def half_stored() -> Callable[[Any, Sequence[EncodedMessage]], None]:
     """Store every other message and say so."""
 
     def fault(store: Any, entries: Sequence[EncodedMessage]) -> None:
         store(entries[::2])
         raise PartialWriteError(
-            "half", stored=ids(entries[::2]), not_stored=ids(entries[1::2]), retryable=retryable
+            "half", stored=ids(entries[::2]), not_stored=ids(entries[1::2]), retryable=True
         )
 
     return fault
@@ -194,7 +194,7 @@ def test_giving_up_tells_of_all_attempts_together() -> None:
 def test_a_conflict_among_the_rest_is_reported_with_what_was_stored() -> None:
     given = messages(4)
 
-    def conflict(store: Any, entries: Sequence[EncodedMessage]) -> None:
+    def conflict(_store: Any, entries: Sequence[EncodedMessage]) -> None:
         raise ConflictError("", ids=[entries[0].message.id])
 
     with pytest.raises(PartialWriteError) as raised:
@@ -251,7 +251,7 @@ def test_waiting_never_outlasts_the_deadline() -> None:
 
 
 def test_a_call_that_used_up_its_time_is_not_repeated() -> None:
-    def slow(store: Any, entries: Sequence[EncodedMessage]) -> None:
+    def slow(_store: Any, _entries: Sequence[EncodedMessage]) -> None:
         time.sleep(0.02)
         raise throttled()
 
@@ -325,7 +325,7 @@ def first_unknown(given: Sequence[Any]) -> IalStoreError:
     )
 
 
-def lost(given: Sequence[Any]) -> IalStoreError:
+def lost(_given: Sequence[Any]) -> IalStoreError:
     return UnavailableError("", retryable=True, outcome=Outcome.UNKNOWN)
 
 

@@ -1,0 +1,154 @@
+"""Recall: embedding the query, searching the index, reading long texts, choosing memories."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ialstore.context.model import LeftOut, LeftOutReason, Memory
+from ialstore.context.render import memory_block
+from ialstore.context.vectors import may_be_cut
+from ialstore.ids import Role
+from ialstore.limits import MAX_GET
+from ialstore.vector_model import Where
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ialstore.context.budget import ContextBudget
+    from ialstore.context.tokens import TokenCounting
+    from ialstore.context.vectors import CheckedEmbedder
+    from ialstore.conversation import ConversationStore
+    from ialstore.model import Message
+    from ialstore.vector import VectorIndex
+    from ialstore.vector_model import Hit
+
+__all__ = ["Candidate", "Chosen", "Found", "choose_memories", "read_candidates", "search"]
+
+_SPOKEN: Final = Where(roles=(Role.USER, Role.ASSISTANT))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found, best first, and the seconds of its two steps."""
+
+    hits: tuple[Hit, ...] = ()
+    embed_seconds: float = 0.0
+    search_seconds: float = 0.0
+
+
+def search(
+    index: VectorIndex, embedder: CheckedEmbedder, user_id: str, query: str, *, at_most: int
+) -> Found:
+    """Return the messages of a user nearest to a query that has words."""
+    started = time.perf_counter()
+    vector = embedder.embed_query(query)
+    embedded = time.perf_counter()
+    k = min(at_most, index.capabilities.max_k)
+    hits = index.search(user_id, vector, k, where=_SPOKEN).hits
+    return Found(hits, embedded - started, time.perf_counter() - embedded)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A hit that may become a memory, with its whole text; None when the message is gone."""
+
+    hit: Hit
+    text: str | None = field(repr=False)
+
+
+def read_candidates(
+    store: ConversationStore,
+    user_id: str,
+    hits: Sequence[Hit],
+    recent: Sequence[Message],
+    budget: ContextBudget,
+) -> list[Candidate]:
+    """Return the hits that may become memories, best first, each with its whole text.
+
+    Those among the messages just read may turn out as repeats, so they come on top of the
+    budget's number. What the index holds in part is read from the store.
+    """
+    whole = {message.id: message.content for message in recent}
+    floor = _floor(budget)
+    pool: list[Hit] = []
+    unread: dict[str, None] = {}
+    places = budget.memories
+    for hit in hits:
+        if places == 0:
+            break
+        pool.append(hit)
+        if hit.id in whole:
+            continue
+        places -= 1
+        if hit.score >= floor and (hit.text is None or may_be_cut(hit.text)):
+            unread[hit.id] = None
+    ids = list(unread)
+    for start in range(0, len(ids), MAX_GET):
+        for message in store.get(user_id, ids[start : start + MAX_GET]):
+            whole[message.id] = message.content
+    return [
+        Candidate(hit, whole.get(hit.id, None if hit.id in unread else hit.text)) for hit in pool
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Memories, best first, the tokens of their block, and what was left out."""
+
+    memories: tuple[Memory, ...] = ()
+    tokens: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def choose_memories(
+    candidates: Sequence[Candidate],
+    recent: Sequence[Message],
+    room: int,
+    budget: ContextBudget,
+    counting: TokenCounting,
+) -> Chosen:
+    """Return the best candidates that the recent messages don't hold, as far as the room reaches.
+
+    The best ``budget.memories`` of them compete for the room: one that is too long for it takes
+    its place all the same.
+    """
+    ids = {message.id for message in recent}
+    texts = {message.content for message in recent}
+    floor = _floor(budget)
+    memories: list[Memory] = []
+    left_out: list[LeftOut] = []
+    tokens = counting.rendered(memory_block(())) if candidates else 0
+    places = budget.memories
+    for candidate in candidates:
+        hit, text = candidate.hit, candidate.text
+        if places == 0:
+            break
+        if hit.id in ids:
+            continue
+        if hit.score < floor:
+            left_out.append(LeftOut(hit.id, LeftOutReason.SCORE))
+        elif text is None:
+            left_out.append(LeftOut(hit.id, LeftOutReason.GONE))
+        elif text in texts:
+            left_out.append(LeftOut(hit.id, LeftOutReason.REPEAT))
+        else:
+            places -= 1
+            memory = Memory(hit.id, hit.role, hit.session_id, hit.score, text)
+            more = counting.text(f"{memory.line}\n")
+            if tokens + more > room:
+                left_out.append(LeftOut(hit.id, LeftOutReason.BUDGET))
+                continue
+            tokens += more
+            texts.add(text)
+            memories.append(memory)
+    # The whole block may count otherwise than its lines one by one: what counts is the whole.
+    while memories and (tokens := counting.rendered(memory_block(memories))) > room:
+        left_out.append(LeftOut(memories.pop().id, LeftOutReason.BUDGET))
+    return Chosen(tuple(memories), tokens if memories else 0, tuple(left_out))
+
+
+def _floor(budget: ContextBudget) -> float:
+    return -math.inf if budget.min_score is None else budget.min_score

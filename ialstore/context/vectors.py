@@ -1,0 +1,130 @@
+"""Which messages have a vector, what is embedded and kept of them, and an embedder that is checked.
+
+The index of a context engine holds one vector for each message of user or assistant with a letter
+or digit in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ialstore.embedding import embedded_text, has_words
+from ialstore.errors import ConfigurationError, IalStoreError, UnavailableError
+from ialstore.ids import Role
+from ialstore.limits import MAX_TEXT_BYTES
+from ialstore.vector_model import VectorRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from ialstore.embedding import Embedder
+    from ialstore.model import Message
+    from ialstore.vector_model import IndexSpec
+
+__all__ = ["CheckedEmbedder", "kept_text", "make_records", "may_be_cut", "needs_vector"]
+
+_LONGEST_CHARACTER: Final = 4  # bytes of UTF-8
+
+
+def needs_vector(message: Message) -> bool:
+    """Return whether a message can be recalled: user or assistant said it, in words."""
+    return message.role in (Role.USER, Role.ASSISTANT) and has_words(message.content)
+
+
+def kept_text(content: str) -> str:
+    """Return what the index keeps: the first 2 KiB, cut between two characters."""
+    data = content[:MAX_TEXT_BYTES].encode()
+    return data[:MAX_TEXT_BYTES].decode(errors="ignore")
+
+
+def may_be_cut(text: str) -> bool:
+    """Return whether a text that the index kept may be the beginning of a longer one."""
+    if len(text) * _LONGEST_CHARACTER <= MAX_TEXT_BYTES - _LONGEST_CHARACTER:
+        return False
+    return len(text.encode()) > MAX_TEXT_BYTES - _LONGEST_CHARACTER
+
+
+class CheckedEmbedder:
+    """An embedder that fits an index, and whose faults become errors of ialstore."""
+
+    def __init__(self, embedder: Embedder, spec: IndexSpec) -> None:
+        """Take an embedder.
+
+        Raises:
+            ConfigurationError: the index was made for other vectors.
+        """
+        if embedder.dimension != spec.dimension or (
+            embedder.model and spec.model and embedder.model != spec.model
+        ):
+            raise ConfigurationError(
+                f"the embedder makes vectors of {embedder.dimension} dimensions with "
+                f"{embedder.model!r}, the index is for {spec.dimension} with {spec.model!r}; "
+                "use the embedder that the index was made with, or another index"
+            )
+        self._embedder = embedder
+
+    def embed(self, messages: Sequence[Message]) -> NDArray[np.float32]:
+        """Return the vectors of messages, shape (n, dimension).
+
+        Raises:
+            UnavailableError: the embedder failed.
+        """
+        end = self._embedder.max_characters
+        texts = [embedded_text(message)[:end] for message in messages]
+        shape = (len(messages), self._embedder.dimension)
+        return self._checked(lambda: self._embedder.embed(texts), shape)
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of a query, shape (dimension,).
+
+        Raises:
+            UnavailableError: the embedder failed.
+        """
+        end = self._embedder.max_characters
+        shape = (self._embedder.dimension,)
+        return self._checked(lambda: self._embedder.embed_query(text[:end]), shape)
+
+    def _checked(self, embed: Callable[[], Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        model = self._embedder.model
+        try:
+            vectors = np.asarray(embed(), dtype=np.float32)
+        except IalStoreError:
+            raise
+        except Exception as error:
+            raise UnavailableError(
+                f"the embedder {model!r} raised {type(error).__name__}",
+                operation="embed",
+                retryable=True,
+            ) from error
+        if vectors.shape != shape:
+            raise UnavailableError(
+                f"the embedder {model!r} returned shape {vectors.shape}, not {shape}",
+                operation="embed",
+            )
+        if not (np.isfinite(vectors).all() and vectors.any(axis=-1).all()):
+            raise UnavailableError(
+                f"the embedder {model!r} returned a vector that is zero or not finite",
+                operation="embed",
+            )
+        return vectors
+
+
+def make_records(embedder: CheckedEmbedder, messages: Sequence[Message]) -> list[VectorRecord]:
+    """Embed messages and return their records."""
+    vectors = embedder.embed(messages)
+    return [
+        VectorRecord(
+            message.id,
+            vector,
+            message.session_id,
+            message.role,
+            kept_text(message.content),
+            message.expires_at,
+        )
+        for message, vector in zip(messages, vectors, strict=True)
+    ]

@@ -1,0 +1,281 @@
+"""Writing to both sides: the store holds what was said, the index a vector and a text of it.
+
+The order is the same everywhere: the index never shows a text that the store does not hold. So a
+message is stored before its vector, and deleted after it. A failure between the two leaves a
+message without a vector, which costs a memory until ``repair``, but no vector without its message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from ialstore._text import ceil_seconds
+from ialstore.context.model import DeleteReport
+from ialstore.context.overlaps import Overlaps
+from ialstore.context.vectors import kept_text, make_records, needs_vector
+from ialstore.embedding import embedded_text
+from ialstore.errors import (
+    IalStoreError,
+    InvalidInputError,
+    Outcome,
+    UnsupportedOperationError,
+)
+from ialstore.ids import check_id_part
+from ialstore.limits import MAX_GET
+from ialstore.model import AppendResult, EraseReport, Message, default_expiry, encode_message
+
+if TYPE_CHECKING:
+    from ialstore.component import Component
+    from ialstore.context.sessions import Sessions
+    from ialstore.context.vectors import CheckedEmbedder
+    from ialstore.conversation import ConversationStore
+    from ialstore.vector import VectorIndex
+
+__all__ = ["Writer"]
+
+_T = TypeVar("_T")
+
+_NO_VECTORS: Final = (
+    "the messages are stored, but not all of their vectors; "
+    "append(*error.messages) or repair(user_id) completes it"
+)
+_NO_VECTOR: Final = (
+    "the message may be replaced and lack its vector; "
+    "replace(*error.messages) or repair(user_id) completes it"
+)
+_NOTHING_REMOVED: Final = (
+    "no message is deleted, vectors may be; repeating the call is safe and completes it"
+)
+_VECTORS_REMOVED: Final = (
+    "the vectors are deleted, the messages may not be; repeating the call is safe and completes it"
+)
+_REMAINS: Final = (
+    "the messages are deleted, but vectors written meanwhile may remain; "
+    "repair(user_id) removes them"
+)
+
+
+class Writer:
+    """Writes messages and their vectors, and removes both."""
+
+    def __init__(
+        self,
+        store: ConversationStore,
+        index: VectorIndex,
+        embedder: CheckedEmbedder,
+        sessions: Sessions,
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._embedder = embedder
+        self._sessions = sessions
+        self._overlaps = Overlaps()
+
+    def after_fork(self) -> None:
+        """Forget the calls that ran in the parent."""
+        self._overlaps = Overlaps()
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def append(self, messages: tuple[Message, ...]) -> AppendResult:
+        """Store messages, then vectors: also of those that were stored already."""
+        self.require_writable("append")
+        for message in messages:
+            if not isinstance(message, Message):
+                raise InvalidInputError(f"expected a Message, not {type(message).__name__}")
+        if not messages:
+            return self._store.append()
+        user_id = messages[0].user_id
+        with self._overlaps.writing(user_id, [message.id for message in messages]) as write:
+            with _explained(messages):
+                result = self._store.append(*messages)
+            for message in messages:
+                self._sessions.served(user_id, message.session_id, message.id)
+            with _explained(messages, _NO_VECTORS):
+                self._put(user_id, list(filter(needs_vector, self._as_stored(messages, result))))
+                if write.met_removal:
+                    self.remove_orphans(user_id, write.ids)
+        return result
+
+    def replace(self, message: Message) -> bool:
+        """Replace a message; its vector is removed before, and the new one stored after.
+
+        So a search never finds the old text once it is replaced, wherever this fails. The vector
+        stays as it is where it would be the same.
+        """
+        self.require_writable("replace")
+        encode_message(message)
+        user_id = message.user_id
+        with (
+            self._overlaps.writing(user_id, [message.id]),
+            _explained((message,), _NO_VECTOR),
+        ):
+            stored = self._store.get(user_id, [message.id])
+            if stored and stored[0].session_id != message.session_id:
+                return self._store.replace(message)  # which refuses it
+            same = bool(stored) and self._same_vector(stored[0], message)
+            if not same:
+                self._index.delete(user_id, [message.id])
+            replaced = self._store.replace(message)
+            if replaced and not (same and self._has_its_vector(message)):
+                self._mend(user_id, [message])
+        return replaced
+
+    def mend(self, user_id: str, messages: Sequence[Message]) -> None:
+        """Give up to 100 stored messages the vectors they need, and take those they don't."""
+        with self._overlaps.writing(user_id, [message.id for message in messages]):
+            self._mend(user_id, messages)
+
+    def _mend(self, user_id: str, messages: Sequence[Message]) -> None:
+        """Bring vectors in line with messages, read them again, and follow what changed meanwhile.
+
+        Of writers that replace the same message at once, the last one leaves its vector as the
+        store has its text.
+        """
+        pending = {message.id: message for message in messages}
+        while pending:
+            self._put(user_id, list(filter(needs_vector, pending.values())))
+            now = {one.id: one for one in self._store.get(user_id, list(pending))}
+            unneeded = [one for one in pending if one not in now or not needs_vector(now[one])]
+            if unneeded:
+                self._index.delete(user_id, unneeded)
+            pending = {
+                one.id: one
+                for one in now.values()
+                if needs_vector(one) and not self._same_vector(one, pending[one.id])
+            }
+
+    def _put(self, user_id: str, messages: Sequence[Message]) -> None:
+        if messages:
+            self._index.upsert(user_id, make_records(self._embedder, messages))
+
+    def _as_stored(self, messages: Sequence[Message], result: AppendResult) -> list[Message]:
+        """Return the messages as the store has them: a duplicate kept its first expiry."""
+        own = {message.id: message for message in messages}
+        if result.duplicates:
+            for one in result.duplicates:
+                del own[one]
+            for message in self._store.get(messages[0].user_id, result.duplicates):
+                own[message.id] = message
+        return list(own.values())
+
+    def _same_vector(self, one: Message, other: Message) -> bool:
+        """Return whether the index would hold the same for both."""
+        needed = needs_vector(one)
+        if needed != needs_vector(other):
+            return False
+        return not needed or (
+            embedded_text(one) == embedded_text(other)
+            and _expiry(one, self._store) == _expiry(other, self._store)
+        )
+
+    def _has_its_vector(self, message: Message) -> bool:
+        """Return whether the index holds what it should of a message, as far as it can be seen."""
+        records = self._index.get(message.user_id, [message.id])
+        if not (records and needs_vector(message)):
+            return not records and not needs_vector(message)
+        expiry = None if records[0].expires_at is None else records[0].expires_at.timestamp()
+        return records[0].text == kept_text(message.content) and expiry == _expiry(
+            message, self._index
+        )
+
+    # -- removing -------------------------------------------------------------------------------
+
+    def delete(self, user_id: str, ids: Sequence[str]) -> DeleteReport:
+        """Remove vectors, then messages, by id."""
+        vectors, messages = self._remove(
+            "delete",
+            user_id,
+            lambda: self._index.delete(user_id, ids),
+            lambda: self._store.delete(user_id, ids),
+        )
+        return DeleteReport(messages, vectors)
+
+    def delete_session(self, user_id: str, session_id: str) -> DeleteReport:
+        """Remove the vectors, then the messages of a session."""
+        vectors, messages = self._remove(
+            "delete_session",
+            user_id,
+            lambda: self._index.delete_session(user_id, session_id),
+            lambda: self._store.delete_session(user_id, session_id),
+        )
+        self._sessions.forget(user_id, session_id)
+        return DeleteReport(messages, vectors)
+
+    def erase(self, user_id: str) -> EraseReport:
+        """Remove the vectors, then the messages of a user."""
+        vectors, messages = self._remove(
+            "erase",
+            user_id,
+            lambda: self._index.erase(user_id),
+            lambda: self._store.erase(user_id),
+        )
+        self._sessions.forget(user_id)
+        return vectors + messages
+
+    def remove_orphans(self, user_id: str, ids: Sequence[str]) -> int:
+        """Remove the vectors among these whose message is gone or needs none; return how many.
+
+        Each message is looked up again: a vector that was found beside no message may belong to
+        one appended since.
+        """
+        removed = 0
+        for start in range(0, len(ids), MAX_GET):
+            some = ids[start : start + MAX_GET]
+            live = {one.id for one in self._store.get(user_id, some) if needs_vector(one)}
+            orphans = [one for one in some if one not in live]
+            if orphans:
+                removed += self._index.delete(user_id, orphans)
+        return removed
+
+    def require_writable(self, operation: str) -> None:
+        """Refuse to begin what one of the two sides would refuse half-way."""
+        for part in (self._store, self._index):
+            if not part.capabilities.writable:
+                raise UnsupportedOperationError(
+                    f"{operation}: the {part.KIND} store of this engine is read-only",
+                    backend=part.backend,
+                    operation=operation,
+                )
+
+    def _remove(
+        self,
+        operation: str,
+        user_id: str,
+        from_index: Callable[[], _T],
+        from_store: Callable[[], _T],
+    ) -> tuple[_T, _T]:
+        self.require_writable(operation)
+        check_id_part(user_id, "user_id")
+        with self._overlaps.removing(user_id) as removal:
+            with _explained((), _NOTHING_REMOVED):
+                vectors = from_index()
+            with _explained((), _VECTORS_REMOVED):
+                messages = from_store()
+            with _explained((), _REMAINS):
+                self.remove_orphans(user_id, self._overlaps.removed(removal))
+        return vectors, messages
+
+
+@contextmanager
+def _explained(messages: tuple[Message, ...], state: str = "") -> Generator[None, None, None]:
+    """Let an error carry the messages, and say what state it leaves behind."""
+    try:
+        yield
+    except IalStoreError as error:
+        error.messages = messages
+        if state and not isinstance(error, InvalidInputError):
+            error.args = (f"{error}; {state}",)
+            if error.outcome is Outcome.NOT_APPLIED:
+                error.outcome = Outcome.PARTIAL
+        raise
+
+
+def _expiry(message: Message, part: Component) -> int | None:
+    """Return when a store or index lets a message expire, seconds since 1970."""
+    if message.expires_at is not None:
+        return ceil_seconds(message.expires_at, "expires_at")
+    days = part.settings.get("retention_days")
+    return default_expiry(message.id, None if days is None else int(days * 86_400))
