@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, TypeVar, Unpack, cast
 
 from ialstore.errors import ConfigurationError, InvalidInputError
 from ialstore.limits import DEFAULT_TIMEOUT_SECONDS
@@ -129,7 +129,7 @@ def load_config(source: ConfigSource = None, *, environ: Mapping[str, str] | Non
         return source
     if isinstance(source, Mapping):
         return _parse(source, "the dict")
-    if isinstance(source, str) and not source.endswith(".toml"):
+    if _is_url(source):
         return _parse({"conversation": {"url": source}}, redact_url(source))
     path = _file(source, environ)
     tables = {} if path is None else _read_file(path)
@@ -179,7 +179,7 @@ def open_index(
         ConfigurationError: the URL or configuration is wrong.
         MissingDriverError: a driver is not installed; the text names the extra.
     """
-    if isinstance(source, str) and not source.endswith(".toml"):
+    if _is_url(source):
         source = {"vector": {"url": source}}
     config = load_config(source)
     section = config.vector
@@ -204,6 +204,11 @@ def make_embedder(config: Config) -> Embedder:
         return cast("Embedder", kind(**config.embedder.options))
     except (TypeError, InvalidInputError) as error:
         raise ConfigurationError(f"embedder {config.embedder.use}: {error}") from error
+
+
+def _is_url(source: ConfigSource) -> TypeGuard[str]:
+    """Return whether a text is a URL rather than the path of a TOML file."""
+    return isinstance(source, str) and ("://" in source or not source.endswith(".toml"))
 
 
 def _file(source: str | Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -74,6 +74,11 @@ def test_a_file_can_be_named(example: Path, give: type[Any]) -> None:
     assert config.context == {"max_tokens": 500}
 
 
+def test_a_url_that_ends_like_a_file_is_a_url() -> None:
+    url = "sqlite:///odd.toml"
+    assert load_config(url, environ={}).conversation.url == url
+
+
 def test_the_environment_can_name_the_file(example: Path) -> None:
     assert load_config(environ={"IALSTORE_CONFIG": str(example)}).vector.metric == "dot"
 

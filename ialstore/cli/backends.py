@@ -1,0 +1,148 @@
+"""``ialstore backends``: what can be kept where, and what each place promises.
+
+Classes are looked at; no driver is imported.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, fields
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+
+import typer
+
+from ialstore.cli.common import Common
+from ialstore.errors import ConfigurationError
+from ialstore.registry import known
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ialstore.registry import Registration
+
+__all__ = ["backends"]
+
+_KINDS: Final = {"conversation": "conversations", "vector": "vectors"}
+_FLAGS: Final = {
+    "durable": "durable",
+    "multi_process": "multi-process",
+    "strong_reads": "strong reads",
+    "exact": "exact",
+    "needs_setup": "needs setup",
+}
+"""Capabilities shown in the table, and their headings."""
+_REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+).*\bextra\s*==\s*['\"]([^'\"]+)['\"]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Backend:
+    """A row. ``capabilities`` is empty when the class can't be imported."""
+
+    keeps: str
+    scheme: str
+    install: str
+    installed: bool
+    capabilities: dict[str, Any]
+    options: tuple[str, ...]
+
+    @property
+    def flags(self) -> list[str]:
+        """Yes, no or a dash for each of the table's capabilities."""
+        # Of conversations, what may be inexact is the listing of sessions.
+        known_here = {**self.capabilities}
+        known_here.setdefault("exact", known_here.get("exact_sessions"))
+        return [{True: "yes", False: "no", None: "-"}[known_here.get(flag)] for flag in _FLAGS]
+
+    @property
+    def how_to_get(self) -> str:
+        """Yes, or the command that installs it."""
+        return "yes" if self.installed else f"pip install '{self.install}'"
+
+
+def backends(
+    common: Common,
+    *,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="As a table in Markdown, for a document.")
+    ] = False,
+) -> None:
+    """Show which backends there are, what they promise, and what to install for them.
+
+    Exact: every search finds the true nearest; of conversations, sessions are listed exactly.
+    """
+    found = {
+        kept: [_look_at(one, kept) for one in known(kind).values()] for kind, kept in _KINDS.items()
+    }
+    everything = [one for group in found.values() for one in group]
+    if common.json:
+        common.out.document({"items": [asdict(one) for one in everything]})
+    elif markdown:
+        for cells in _markdown(everything):
+            common.out.line(f"| {' | '.join(cells)} |")
+    else:
+        for kept, group in found.items():
+            common.out.heading(kept.capitalize())
+            rows = [[one.scheme, *one.flags, one.how_to_get] for one in group]
+            common.out.table(["scheme", *_FLAGS.values(), "installed"], rows)
+
+
+def _markdown(found: list[_Backend]) -> Iterator[list[str]]:
+    headings = [text.capitalize() for text in _FLAGS.values()]
+    yield ["Keeps", "URL", "Install", *headings]
+    yield ["---"] * (3 + len(headings))
+    for one in found:
+        yield [one.keeps, f"`{one.scheme}:`", f"`{one.install}`", *one.flags]
+
+
+def _look_at(registration: Registration, kept: str) -> _Backend:
+    capabilities: dict[str, Any] = {}
+    options: tuple[str, ...] = ()
+    installed = _has_requirements(registration.extra)
+    try:
+        backend = registration.load()
+    except ConfigurationError:
+        installed = False
+    else:
+        capabilities = {name: _plain(value) for name, value in asdict(backend.CAPABILITIES).items()}
+        options = tuple(one.name for one in fields(backend.OPTIONS)) if backend.OPTIONS else ()
+    return _Backend(
+        keeps=kept,
+        scheme=registration.name,
+        install=registration.extra or "ialstore",
+        installed=installed,
+        capabilities=capabilities,
+        options=options,
+    )
+
+
+def _has_requirements(extra: str) -> bool:
+    """Whether all packages of an extra, such as ``ialstore[redis]``, are installed."""
+    from importlib.metadata import distribution
+
+    package, _, name = extra.removesuffix("]").partition("[")
+    if not (name and _is_installed(package)):
+        return not name
+    needed = [
+        match.group(1)
+        for line in distribution(package).requires or ()
+        if (match := _REQUIREMENT.match(line)) and match.group(2) == name
+    ]
+    return all(map(_is_installed, needed))
+
+
+def _is_installed(package: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _plain(value: Any) -> Any:
+    """Return a capability as JSON has it."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return sorted(cast("frozenset[str]", value)) if isinstance(value, frozenset) else value

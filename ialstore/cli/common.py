@@ -1,0 +1,208 @@
+"""The options that every command has, and the frame in which each one runs.
+
+``ialstore --url X history`` and ``ialstore history --url X`` mean the same; the one behind the
+command wins.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec, get_type_hints
+
+import typer
+
+from ialstore.cli.exits import ExitCode, describe, exit_code, print_error
+from ialstore.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ialstore.cli.output import Output
+    from ialstore.config import Config
+    from ialstore.context.engine import ContextEngine
+    from ialstore.conversation import ConversationStore
+    from ialstore.vector import VectorIndex
+
+__all__ = ["Common", "ConfigOption", "DebugOption", "JsonOption", "Parts", "UrlOption", "framed"]
+
+P = ParamSpec("P")
+
+_PANEL = "Common options"
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Configuration file. Otherwise IALSTORE_CONFIG, ./ialstore.toml, or the defaults.",
+        rich_help_panel=_PANEL,
+    ),
+]
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="A store, in place of a configuration: sqlite:///agent.db",
+        rich_help_panel=_PANEL,
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Write one JSON document, for programs.", rich_help_panel=_PANEL),
+]
+DebugOption = Annotated[
+    bool,
+    typer.Option("--debug", help="Show where an error came from.", rich_help_panel=_PANEL),
+]
+
+
+_SHARED: Final = {
+    "config": (ConfigOption, None),
+    "url": (UrlOption, None),
+    "json": (JsonOption, False),
+    "debug": (DebugOption, False),
+}
+"""Type and default of the common options, by argument."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a configuration opens; iterating goes over what there is."""
+
+    config: Config
+    store: ConversationStore
+    index: VectorIndex | None
+
+    def __iter__(self) -> Iterator[ConversationStore | VectorIndex]:
+        yield self.store
+        if self.index is not None:
+            yield self.index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What every command gets: what to open, and where to speak.
+
+    Attributes:
+        config: the configuration file given, if any.
+        url: the store URL given, if any.
+        out: standard output and error.
+    """
+
+    config: Path | None
+    url: str | None = field(repr=False)
+    out: Output
+
+    @property
+    def json(self) -> bool:
+        """Whether a program reads the output."""
+        return self.out.json
+
+    def load(self) -> Config:
+        """Return the configuration.
+
+        Raises:
+            ConfigurationError: it is wrong, or both a file and a URL are given.
+        """
+        from ialstore.config import load_config
+
+        if self.config is not None and self.url is not None:
+            raise ConfigurationError("give either --config or --url, not both")
+        return load_config(self.config if self.url is None else self.url)
+
+    def open_store(self) -> ConversationStore:
+        """Return the conversation store; close it after use."""
+        from ialstore.config import open_store
+
+        return open_store(self.load())
+
+    @contextmanager
+    def open_parts(self) -> Generator[Parts]:
+        """Open the conversation store and, where one is configured, the vector index."""
+        from ialstore.config import open_index, open_store
+
+        config = self.load()
+        with ExitStack() as opened:
+            store = opened.enter_context(open_store(config))
+            index = opened.enter_context(open_index(config)) if config.vector.url else None
+            yield Parts(config, store, index)
+
+    def open_engine(self) -> ContextEngine:
+        """Return the context engine; close it after use."""
+        from ialstore.context.opening import open_engine
+
+        return open_engine(self.load())
+
+
+Command = Callable[Concatenate[Common, P], "ExitCode | None"]
+
+
+def framed(command: Command[P]) -> Callable[..., int]:
+    """Return a command as typer takes it: with the common options, and with errors in one line.
+
+    Args:
+        command: takes a ``Common`` and then its own arguments; None means ``ExitCode.OK``.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    parameters = {
+        name: inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[name]
+        )
+        for name, one in list(inspect.signature(command).parameters.items())[1:]
+    }
+    for name, (kind, default) in {
+        "ctx": (typer.Context, inspect.Parameter.empty),
+        **_SHARED,
+    }.items():
+        parameters[name] = inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
+        )
+
+    def run(ctx: typer.Context, **given: Any) -> int:
+        return _run(command, ctx.obj, given)
+
+    run.__doc__ = command.__doc__
+    run.__name__ = command.__name__
+    # Typer reads the arguments of a command off its signature and annotations.
+    run.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    run.__annotations__ = {name: one.annotation for name, one in parameters.items()}
+    return run
+
+
+def _run(
+    command: Callable[..., ExitCode | None], outer: dict[str, Any], given: dict[str, Any]
+) -> int:
+    own = {name: given.pop(name) for name in _SHARED}
+    if own["config"] is None and own["url"] is None:
+        own |= {"config": outer["config"], "url": outer["url"]}
+    as_json, debug = own["json"] or outer["json"], own["debug"] or outer["debug"]
+    try:
+        from ialstore.cli.output import Output
+
+        out = Output(json=as_json)
+        code = command(Common(config=own["config"], url=own["url"], out=out), **given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        return ExitCode.PIPE
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the border to the shell
+        if debug:
+            traceback.print_exception(error)
+        print_error(describe(error), kind=type(error).__name__, as_json=as_json)
+        _drop_output()
+        return exit_code(error)
+    return ExitCode.OK if code is None else code
+
+
+def _drop_output() -> None:
+    """Forget what standard output can't take: the interpreter would fail on it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

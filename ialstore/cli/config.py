@@ -1,0 +1,111 @@
+"""``ialstore config check``: whether a configuration holds, and what it comes to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from ialstore.cli.common import Common
+from ialstore.cli.text import dump_json
+from ialstore.url import redact_url, validated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ialstore.config import Config, ConversationSection
+
+__all__ = ["check_config"]
+
+_HARMLESS: Final = re.compile(r"true|false|[0-9]{1,6}(\.[0-9]{1,6})?")
+"""Values of options that can be shown; any other may be a secret."""
+
+
+def check_config(common: Common) -> None:
+    """Check every section of the configuration, and show what is in effect.
+
+    Nothing is created or connected to. Secrets are not shown.
+    """
+    config = common.load()
+    sections = {
+        "conversation": _conversation(config),
+        "vector": _vector(config),
+        "embedder": _embedder(config),
+        "context": _context(config),
+    }
+    if common.json:
+        common.out.document({"origin": config.origin, **sections})
+        return
+    common.out.line(f"from {config.origin}:")
+    common.out.table(
+        ["section", "key", "value"],
+        [
+            [name, key, value if isinstance(value, str) else dump_json(value)]
+            for name, section in sections.items()
+            for key, value in section.items()
+        ],
+    )
+    common.out.line("The configuration is valid; ialstore check looks into the stores themselves.")
+
+
+def _conversation(config: Config) -> dict[str, Any]:
+    from ialstore.config import open_store
+
+    with open_store(config):
+        return _section(config.conversation)
+
+
+def _vector(config: Config) -> dict[str, Any]:
+    from ialstore.config import open_index
+
+    if not config.vector.url:
+        return {"url": None}
+    with open_index(config) as index:
+        spec = index.spec
+    return {**_section(config.vector), **asdict(spec)}
+
+
+def _embedder(config: Config) -> dict[str, Any]:
+    from ialstore.config import make_embedder
+
+    embedder = make_embedder(config)
+    return {
+        "use": config.embedder.use,
+        **_harmless(config.embedder.options),
+        "model": embedder.model,
+        "dimension": embedder.dimension,
+    }
+
+
+def _context(config: Config) -> dict[str, Any]:
+    from ialstore.context.budget import ContextBudget
+
+    return asdict(validated(ContextBudget, config.context, "context."))
+
+
+def _section(section: ConversationSection) -> dict[str, Any]:
+    return {
+        "url": redact_url(section.url),
+        "wrap": [_wrapper(one) for one in section.wrap],
+        "timeout_seconds": section.timeout_seconds,
+        "retention_days": section.retention_days,
+        **_harmless(section.options),
+    }
+
+
+def _wrapper(entry: str | dict[str, Any]) -> str | dict[str, Any]:
+    if isinstance(entry, str):
+        return entry
+    return {"use": entry["use"], **_harmless({k: v for k, v in entry.items() if k != "use"})}
+
+
+def _harmless(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with the values hidden that may be secrets."""
+    return {
+        key: value
+        if isinstance(value, int | float) or _HARMLESS.fullmatch(str(value))
+        else redact_url(value)
+        if isinstance(value, str) and "://" in value
+        else "***"
+        for key, value in options.items()
+    }

@@ -1,0 +1,64 @@
+"""Going through listings, and what to say when there is nothing in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from ialstore.cli.exits import NothingFoundError
+from ialstore.limits import MAX_PAGE
+
+if TYPE_CHECKING:
+    from ialstore.conversation import ConversationStore
+    from ialstore.model import Page
+
+__all__ = ["all_users", "no_messages", "walk"]
+
+T = TypeVar("T")
+
+_NAMED: Final = 5
+"""Users named in a hint."""
+
+
+def walk(page_of: Callable[[str | None], Page[T]]) -> Iterator[T]:
+    """Yield the items of all pages.
+
+    Args:
+        page_of: takes a cursor, or None for the first page.
+    """
+    cursor: str | None = None
+    while True:
+        page = page_of(cursor)
+        yield from page
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def all_users(store: ConversationStore) -> Iterator[str]:
+    """Yield every user of a store once."""
+    seen: set[str] = set()
+    for user_id in walk(lambda cursor: store.users(limit=MAX_PAGE, cursor=cursor)):
+        if user_id not in seen:
+            seen.add(user_id)
+            yield user_id
+
+
+def no_messages(store: ConversationStore, user_id: str) -> NothingFoundError:
+    """Return the error for a listing of a user that is empty, with what to try instead."""
+    if store.history(user_id, limit=1).items:
+        return NothingFoundError(
+            f"no message of user {user_id} matches; ask for less or see sessions"
+        )
+    if not store.capabilities.users:
+        return NothingFoundError(f"no messages for user {user_id}; check the id and the store")
+    users = store.users(limit=_NAMED + 1).items
+    if not users:
+        return NothingFoundError(
+            f"no messages for user {user_id}; the store is empty: try ialstore import, "
+            "or another --url or --config"
+        )
+    named = ", ".join(users[:_NAMED])
+    return NothingFoundError(
+        f"no messages for user {user_id}; known: {named}{', ...' if users[_NAMED:] else ''}"
+    )

@@ -1,0 +1,47 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ialstore.ids import Role
+
+__all__ = [
+    "CursorOption",
+    "LimitOption",
+    "OptionalUserOption",
+    "RolesOption",
+    "SessionOption",
+    "SinceOption",
+    "UntilOption",
+    "UserOption",
+    "YesOption",
+]
+
+UserOption = Annotated[str, typer.Option("--user", "-u", metavar="USER", help="User id.")]
+OptionalUserOption = Annotated[
+    str | None, typer.Option("--user", "-u", metavar="USER", help="Only this user.")
+]
+SessionOption = Annotated[
+    str | None, typer.Option("--session", "-s", metavar="SESSION", help="Only this session.")
+]
+LimitOption = Annotated[
+    int, typer.Option("--limit", "-n", metavar="N", help="At most so many, up to 1,000.")
+]
+CursorOption = Annotated[
+    str | None,
+    typer.Option("--cursor", metavar="CURSOR", help="Go on where another page ended."),
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="From this day or time on; UTC without a zone."),
+]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="Before this day or time.")
+]
+RolesOption = Annotated[
+    list[Role] | None, typer.Option("--role", help="Only this role; may be given several times.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]

@@ -1,0 +1,91 @@
+"""``ialstore search``: the messages of a user that are near a question."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ialstore.cli.common import Common
+from ialstore.cli.documents import message_document
+from ialstore.cli.history import speaker
+from ialstore.cli.lookup import no_messages
+from ialstore.cli.options import (
+    RolesOption,
+    SessionOption,
+    SinceOption,
+    UntilOption,
+    UserOption,
+)
+from ialstore.cli.text import moment, parse_time, shortened
+from ialstore.errors import ConfigurationError, InvalidInputError
+from ialstore.limits import MAX_GET
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ialstore.conversation import ConversationStore
+    from ialstore.model import Message
+
+__all__ = ["search"]
+
+
+def search(
+    common: Common,
+    *,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="A question or some words.")],
+    user: UserOption,
+    k: Annotated[int, typer.Option("-k", metavar="N", help="At most so many.")] = 10,
+    session: SessionOption = None,
+    exclude_session: Annotated[
+        str | None,
+        typer.Option("--exclude-session", metavar="SESSION", help="Any session but this."),
+    ] = None,
+    role: RolesOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+) -> None:
+    """Find the messages of a user that are nearest to a query, best first; times are UTC."""
+    from ialstore.config import make_embedder
+    from ialstore.embedding import has_words
+    from ialstore.vector_model import Where
+
+    where = Where(
+        session_id=session,
+        exclude_session_id=exclude_session,
+        roles=role or None,
+        since=parse_time(since, "--since"),
+        until=parse_time(until, "--until"),
+    )
+    if not has_words(query):
+        raise InvalidInputError("the query has no letters or digits; write some words")
+    with common.open_parts() as parts:
+        if parts.index is None:
+            raise ConfigurationError("no vector index is configured; set url in section [vector]")
+        vector = make_embedder(parts.config).embed_query(query)
+        hits = parts.index.search(user, vector, k, where=where).hits
+        messages = _messages(parts.store, user, [hit.id for hit in hits])
+        # A vector may be there a moment longer than its message.
+        found = [(hit.score, messages[hit.id]) for hit in hits if hit.id in messages]
+        if not found:
+            raise no_messages(parts.store, user)
+    if common.json:
+        items = [{"score": score, "message": message_document(one)} for score, one in found]
+        common.out.document({"items": items})
+        return
+    for score, message in found:
+        common.out.parts(
+            (f"{score:.3f}  ", "bold"),
+            (f"{moment(message.created_at)}  ", "dim"),
+            *speaker(message.role, message.name),
+            (f"  {message.session_id}", "dim"),
+        )
+        common.out.paragraph(shortened(message.content), indent=7)
+
+
+def _messages(store: ConversationStore, user_id: str, ids: Sequence[str]) -> dict[str, Message]:
+    return {
+        message.id: message
+        for first in range(0, len(ids), MAX_GET)
+        for message in store.get(user_id, ids[first : first + MAX_GET])
+    }

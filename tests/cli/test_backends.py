@@ -1,0 +1,184 @@
+"""``ialstore backends`` and ``ialstore config check``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ialstore import registry
+from ialstore.registry import Registration, known
+
+Run = Callable[..., Any]
+
+DRIVERS = {"boto3", "botocore", "faiss", "opensearchpy", "redis", "sentence_transformers"}
+
+
+def test_every_known_backend_is_a_row(run: Run) -> None:
+    conversations, vectors = run("backends").out.split("Vectors\n")
+    for kind, table in (("conversation", conversations), ("vector", vectors)):
+        rows = [line.split() for line in table.split("installed")[1].splitlines() if line.strip()]
+        assert [row[0] for row in rows] == list(known(kind))
+
+
+def test_the_rows_say_what_the_classes_say(run: Run) -> None:
+    items = run("backends", "--json").json["items"]
+    by_place = {(one["keeps"], one["scheme"]): one for one in items}
+    sqlite = by_place["conversations", "sqlite"]
+    assert sqlite["capabilities"]["durable"] is True
+    assert sqlite["capabilities"]["activity_precision"] == 0
+    assert sqlite["installed"] is True
+    vectors = by_place["vectors", "memory"]
+    assert vectors["capabilities"]["metrics"] == ["cosine", "dot", "euclidean"]
+    assert vectors["options"] == []
+
+
+def test_as_markdown_it_is_a_table(run: Run) -> None:
+    header, rule, *rows = run("backends", "--markdown").out.splitlines()
+    assert header.startswith("| Keeps | URL | Install | Durable |")
+    assert set(rule) == set("|- ")
+    assert any(row.startswith("| conversations | `sqlite:` | `ialstore` | yes |") for row in rows)
+
+
+def test_looking_at_backends_imports_no_driver() -> None:
+    code = (
+        "import sys; from ialstore.cli import main; main(['backends', '--json']); "
+        "print(*{n.partition('.')[0] for n in sys.modules}, file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not DRIVERS.intersection(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("extra", "installed"),
+    [
+        pytest.param("ialstore[testing]", "yes", id="installed"),
+        pytest.param("hypothesis[crosshair]", "'hypothesis[crosshair]'", id="not installed"),
+        pytest.param("ialstore_none[x]", "'ialstore_none[x]'", id="nothing of it"),
+        pytest.param("another-package", "yes", id="without extras"),
+    ],
+)
+def test_an_extra_is_looked_up(
+    run: Run, monkeypatch: pytest.MonkeyPatch, extra: str, installed: str
+) -> None:
+    one = Registration(
+        "conversation", "x", "ialstore_backends.memory:MemoryConversationStore", extra
+    )
+    monkeypatch.setattr(registry, "BUILT_IN", (one,))
+    (row,) = [line for line in run("backends").out.splitlines() if line.startswith("x ")]
+    assert row.split()[-1] == installed
+
+
+def test_an_extra_that_is_not_installed_says_how(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        registry,
+        "BUILT_IN",
+        (Registration("vector", "x", "ialstore_none:Index", "ialstore[none]"),),
+    )
+    (line,) = [line for line in run("backends").out.splitlines() if line.startswith("x ")]
+    assert line.rstrip().endswith("pip install 'ialstore[none]'")
+    assert " - " in line
+    (one,) = run("backends", "--json").json["items"]
+    assert (one["installed"], one["capabilities"], one["options"]) == (False, {}, [])
+
+
+def test_the_defaults_are_a_valid_configuration(run: Run, folder: Path) -> None:
+    result = run("config", "check")
+    assert result.code == 0, result.err
+    assert result.out.startswith("from built-in defaults:\n")
+    assert "sqlite:///ialstore.db" in result.out
+    assert list(folder.iterdir()) == []  # nothing was created
+
+
+CONFIG = """
+[conversation]
+url = "memory:"
+wrap = [{ use = "retry", attempts = 3 }]
+retention_days = 30
+
+[embedder]
+use = "hashing"
+dimension = 64
+
+[context]
+max_tokens = 500
+"""
+
+
+def test_what_is_in_effect_is_shown(run: Run, folder: Path) -> None:
+    (folder / "ialstore.toml").write_text(CONFIG)
+    document = run("config", "check", "--json").json
+    assert document["origin"] == "ialstore.toml"
+    assert document["conversation"] == {
+        "url": "memory:",
+        "wrap": [{"use": "retry", "attempts": 3}],
+        "timeout_seconds": 5.0,
+        "retention_days": 30,
+    }
+    assert document["vector"]["dimension"] == 64
+    assert document["vector"]["metric"] == "cosine"
+    assert document["embedder"] == {"use": "hashing", "dimension": 64, "model": "hashing-64-v1"}
+    assert document["context"]["max_tokens"] == 500
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("[context]", "[contxt]"), "did you mean context?"),
+        (("max_tokens", "max_token"), "did you mean max_tokens?"),
+        (("max_tokens = 500", "max_tokens = 0"), "max_tokens must be at least 1"),
+        (("attempts", "atempts"), "did you mean attempts?"),
+        (("memory:", "mmory:"), "did you mean memory?"),
+        (("hashing", "hash"), "hash"),
+        (("dimension", "dimensions"), "dimensions"),
+        (('wrap = [{ use = "retry", attempts = 3 }]', "wrap = [{}]"), "use = ..."),
+    ],
+)
+def test_a_fault_is_named_with_what_was_meant(
+    run: Run, folder: Path, change: tuple[str, str], said: str
+) -> None:
+    (folder / "ialstore.toml").write_text(CONFIG.replace(*change))
+    result = run("config", "check")
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_secrets_are_not_shown(run: Run, folder: Path) -> None:
+    from dataclasses import dataclass
+    from typing import ClassVar, Self
+
+    from ialstore.registry import register
+    from ialstore_backends.memory import MemoryConversationStore
+
+    @dataclass(frozen=True)
+    class Options:
+        token: str = ""
+        endpoint: str = ""
+        shards: int = 1
+
+    class Secretive(MemoryConversationStore):
+        OPTIONS: ClassVar[type[Any] | None] = Options
+
+        @classmethod
+        def from_url(cls, url: Any, **settings: Any) -> Self:
+            return cls(**settings)
+
+    register("conversation", "secretive", Secretive)
+    (folder / "ialstore.toml").write_text(
+        '[conversation]\nurl = "secretive://user:hunter2@host/x"\ntoken = "hunter2"\n'
+        'endpoint = "http://user:hunter2@host"\nshards = 3\n[vector]\nurl = "memory:"\n'
+    )
+    for options in ([], ["--json"]):
+        result = run("config", "check", *options)
+        assert result.code == 0, result.err
+        assert "hunter2" not in result.out + result.err
+    shown = result.json["conversation"]
+    assert shown["url"] == "secretive://***@host/x"
+    assert (shown["token"], shown["endpoint"], shown["shards"]) == ("***", "http://***@host", "3")
