@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Self, Unpack
 
+import numpy as np
+
 from ialstore._text import EPOCH
-from ialstore.capabilities import ConversationCapabilities
+from ialstore.capabilities import ConversationCapabilities, VectorCapabilities
 from ialstore.conversation import ConversationStore
 from ialstore.errors import ConfigurationError, ConflictError
 from ialstore.ids import id_time
@@ -19,18 +22,22 @@ from ialstore.model import (
     EncodedMessage,
     EraseReport,
     Message,
+    OptimizeReport,
     SessionInfo,
     decode_message,
 )
+from ialstore.vector import VectorIndex
+from ialstore_backends._exact import ExactMatrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ialstore.component import StoreSettings
+    from ialstore.component import Progress, StoreSettings
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
+    from ialstore.vector_model import EncodedRecord, IndexSpec, SearchQuery, SearchResult
 
-__all__ = ["MemoryConversationStore"]
+__all__ = ["MemoryConversationStore", "MemoryVectorIndex"]
 
 
 @dataclass(slots=True)
@@ -94,9 +101,7 @@ class MemoryConversationStore(ConversationStore):
                 else:
                     conflicts.append(entry.message.id)
             if conflicts:
-                raise ConflictError(
-                    f"{conflicts[0]} is stored with other content", ids=conflicts
-                )
+                raise ConflictError(f"{conflicts[0]} is stored with other content", ids=conflicts)
             for entry in fresh:
                 # An expired message may be there, perhaps of another session of the same hash.
                 if entry.message.id in user.messages:
@@ -114,9 +119,7 @@ class MemoryConversationStore(ConversationStore):
             if there is None:
                 return False
             if there.message.session_id != message.session_id:
-                raise ConflictError(
-                    f"{message.id} belongs to another session", ids=[message.id]
-                )
+                raise ConflictError(f"{message.id} belongs to another session", ids=[message.id])
             user.put(entry)
         return True
 
@@ -192,11 +195,131 @@ class MemoryConversationStore(ConversationStore):
 
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         with self._lock:
-            users = sorted(one for one in self._by_user if after is None or one > after)
-        return Rows(users[:limit], more=len(users) > limit)
+            return _users_behind(self._by_user, limit, after)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
+
+
+@dataclass(slots=True)
+class _Vectors:
+    """Vectors of one user: records by id, all ids in order, and the matrix that is searched."""
+
+    matrix: ExactMatrix
+    records: dict[str, EncodedRecord] = field(default_factory=dict[str, "EncodedRecord"])
+    ids: list[str] = field(default_factory=list[str])
+
+    def put(self, records: Sequence[EncodedRecord]) -> None:
+        self.matrix.put(records, np.stack([record.vector for record in records]))
+        for record in records:
+            if record.id not in self.records:
+                insort(self.ids, record.id)
+            self.records[record.id] = record
+
+    def remove(self, ids: Iterable[str], now: int) -> int:
+        """Remove records; return how many of them were live."""
+        records = [self.records.pop(one) for one in ids if one in self.records]
+        for record in records:
+            del self.ids[bisect_left(self.ids, record.id)]
+        self.matrix.discard(record.id for record in records)
+        return sum(_is_live(record, now) for record in records)
+
+
+class MemoryVectorIndex(VectorIndex):
+    """Vectors in this process's memory, searched exactly."""
+
+    SCHEME: ClassVar[str] = "memory"
+    CAPABILITIES: ClassVar[VectorCapabilities] = VectorCapabilities(
+        exact=True, min_recall=1.0, max_k=1000, vector_error=0.0, users=True
+    )
+
+    def __init__(self, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> None:
+        super().__init__(spec, **settings)
+        self._lock = threading.Lock()
+        self._by_user: dict[str, _Vectors] = {}
+
+    @classmethod
+    def from_url(cls, url: StoreURL, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> Self:
+        """Return a new, empty index; ``memory:`` takes no name and no options."""
+        check_memory_url(url)
+        return cls(spec, **settings)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the matrices that are searched, beside the records themselves."""
+        with self._lock:
+            return sum(user.matrix.nbytes for user in self._by_user.values())
+
+    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
+        return spec
+
+    def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
+        with self._lock:
+            user = self._user(user_id)
+            user.put(records)
+            self._by_user[user_id] = user
+
+    def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
+        with self._lock:
+            ranking = self._user(query.user_id).matrix.search(query, op.now)
+        return ranking.result()
+
+    def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, EncodedRecord]:
+        with self._lock:
+            records = self._user(user_id).records
+            found = [records[one] for one in ids if one in records]
+        return {record.id: record for record in found if _is_live(record, op.now)}
+
+    def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
+        with self._lock:
+            return self._remove(user_id, ids, op.now)
+
+    def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
+        with self._lock:
+            records = self._user(user_id).records.values()
+            ids = [record.id for record in records if record.session_id == session_id]
+            return self._remove(user_id, ids, op.now)
+
+    def _ids(self, op: Operation, user_id: str, limit: int, after: str | None) -> Rows[str]:
+        with self._lock:
+            user = self._user(user_id)
+            first = 0 if after is None else bisect_right(user.ids, after)
+            live = (one for one in user.ids[first:] if _is_live(user.records[one], op.now))
+            listed = list(islice(live, limit + 1))
+        return Rows(listed[:limit], more=len(listed) > limit)
+
+    def _erase(self, op: Operation, user_id: str) -> EraseReport:
+        with self._lock:
+            user = self._user(user_id)
+            self._by_user.pop(user_id, None)
+            live = sum(_is_live(record, op.now) for record in user.records.values())
+        return EraseReport(vectors=live)
+
+    def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
+        with self._lock:
+            records = self._user(user_id).records.values()
+            expired = [record.id for record in records if not _is_live(record, op.now)]
+            self._remove(user_id, expired, op.now)
+        progress(len(expired), len(expired))
+        return OptimizeReport(removed=len(expired))
+
+    def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
+        with self._lock:
+            return _users_behind(self._by_user, limit, after)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+    def _user(self, user_id: str) -> _Vectors:
+        """Return the vectors of a user; empty ones, which are not kept, where there are none."""
+        return self._by_user.get(user_id) or _Vectors(ExactMatrix(self.spec))
+
+    def _remove(self, user_id: str, ids: Sequence[str], now: int) -> int:
+        user = self._user(user_id)
+        live = user.remove(ids, now)
+        if not user.ids:
+            self._by_user.pop(user_id, None)
+        return live
 
 
 def check_memory_url(url: StoreURL) -> None:
@@ -210,6 +333,15 @@ def check_memory_url(url: StoreURL) -> None:
 @dataclass(frozen=True, slots=True)
 class _NoOptions:
     """``memory:`` takes none."""
+
+
+def _users_behind(users: Iterable[str], limit: int, after: str | None) -> Rows[str]:
+    listed = sorted(one for one in users if after is None or one > after)
+    return Rows(listed[:limit], more=len(listed) > limit)
+
+
+def _is_live(record: EncodedRecord, now: int) -> bool:
+    return record.expires is None or record.expires > now
 
 
 def _live(user: _User, message_id: str, now: int) -> EncodedMessage | None:

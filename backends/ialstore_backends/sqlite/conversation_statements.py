@@ -1,0 +1,138 @@
+# ruff: noqa: S608 - only texts of this module are put together; every value is bound
+"""The tables of conversations and every SQL statement on them.
+
+``message`` holds messages in the order of arrival, so that an append writes at its end. Two
+indexes, by user and id and by user, session and id, keep them in the order of time: every listing
+is one range of an index.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ialstore.limits import SUMMARY_CHARACTERS
+
+TABLES: Final = {
+    # Small columns stand before the texts, which may fill pages of their own.
+    "message": (
+        "CREATE TABLE message (user_id TEXT NOT NULL, id TEXT NOT NULL, "
+        "content_hash TEXT NOT NULL, session_id TEXT NOT NULL, expires INTEGER, tokens INTEGER, "
+        "name TEXT, turn_id TEXT, source_id TEXT, summary TEXT, metadata TEXT, "
+        "content TEXT NOT NULL, payload TEXT, UNIQUE (user_id, id))"
+    ),
+    # With expires in it, expired messages are passed over without a look at their rows.
+    "message_by_session": (
+        "CREATE INDEX message_by_session ON message (user_id, session_id, id, expires)"
+    ),
+}
+CHUNK: Final = 1000
+"""Rows that one statement removes, before the time is looked at again."""
+PER_CHECK: Final = 100
+"""Rows that ``CHECK`` reads."""
+
+_CHANGEABLE: Final = (
+    "content_hash",
+    "session_id",
+    "expires",
+    "tokens",
+    "name",
+    "turn_id",
+    "source_id",
+    "summary",
+    "metadata",
+    "content",
+    "payload",
+)
+_SHOWN: Final = ", ".join(_CHANGEABLE[1:])
+_LIVE: Final = "(expires IS NULL OR expires > ?)"
+
+# -- writing: bound are the columns in their order, then what WHERE names ---------------------
+
+_INSERT: Final = (
+    f"INSERT INTO message (user_id, id, {', '.join(_CHANGEABLE)}) "
+    f"VALUES (?, ?{', ?' * len(_CHANGEABLE)}) ON CONFLICT (user_id, id) DO "
+)
+INSERT_NEW: Final = _INSERT + "NOTHING"
+INSERT_OR_REPLACE: Final = (
+    _INSERT + "UPDATE SET " + ", ".join(f"{column} = excluded.{column}" for column in _CHANGEABLE)
+)
+REPLACE: Final = (
+    f"UPDATE message SET {' = ?, '.join(_CHANGEABLE)} = ? "
+    f"WHERE user_id = ? AND id = ? AND session_id = ? AND {_LIVE}"
+)
+DELETE: Final = "DELETE FROM message WHERE user_id = ? AND id = ?"
+DELETE_LIVE: Final = f"{DELETE} AND {_LIVE}"
+DELETE_ROW: Final = "DELETE FROM message WHERE rowid = ?"
+DELETE_EXPIRED_ROW: Final = f"{DELETE_ROW} AND user_id = ? AND expires <= ?"
+
+# -- reading one
+
+GET: Final = f"SELECT id, {_SHOWN} FROM message WHERE user_id = ? AND id = ? AND {_LIVE}"
+HASH: Final = f"SELECT content_hash FROM message WHERE user_id = ? AND id = ? AND {_LIVE}"
+SESSION_OF: Final = f"SELECT session_id FROM message WHERE user_id = ? AND id = ? AND {_LIVE}"
+
+# -- listings
+
+# 200 characters are at most 800 bytes. substr of a text would end at a NUL, and that of an empty
+# blob is NULL.
+_SHORT: Final = (
+    "session_id, tokens, summary, CASE WHEN summary IS NULL "
+    f"THEN coalesce(substr(CAST(content AS BLOB), 1, {4 * SUMMARY_CHARACTERS}), x'') END"
+)
+
+
+def _ranges(columns: str) -> dict[tuple[bool, bool], str]:
+    """Return statements by whether they read one session and whether the newest comes first."""
+    return {
+        (one_session, newest_first): (
+            f"SELECT id, {columns} FROM message WHERE user_id = ? "
+            f"{'AND session_id = ? ' if one_session else ''}AND id >= ? AND id < ? AND {_LIVE} "
+            f"ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?"
+        )
+        for one_session in (False, True)
+        for newest_first in (False, True)
+    }
+
+
+HISTORY: Final = _ranges(_SHOWN)
+SUMMARIES: Final = _ranges(_SHORT)
+
+# Each session is one step to the next larger one in the index, however many messages it has.
+SESSIONS: Final = """
+    WITH RECURSIVE session (session_id) AS (
+        SELECT min(session_id) FROM message WHERE user_id = :user
+        UNION ALL
+        SELECT (SELECT min(session_id) FROM message
+                WHERE user_id = :user AND session_id > session.session_id)
+        FROM session WHERE session_id IS NOT NULL
+    )
+    SELECT session_id, (
+        SELECT id FROM message
+        WHERE user_id = :user AND session_id = session.session_id
+            AND (expires IS NULL OR expires > :now)
+        ORDER BY id DESC LIMIT 1
+    ) FROM session WHERE session_id IS NOT NULL
+"""
+USERS: Final = """
+    WITH RECURSIVE one (user_id) AS (
+        SELECT min(user_id) FROM message WHERE user_id > :after
+        UNION ALL
+        SELECT (SELECT min(user_id) FROM message WHERE user_id > one.user_id)
+        FROM one WHERE user_id IS NOT NULL
+        LIMIT :limit
+    )
+    SELECT user_id FROM one WHERE user_id IS NOT NULL
+"""
+
+# -- removing and care
+
+COUNT: Final = f"SELECT count(*) FROM message WHERE user_id = ? AND {_LIVE}"
+ROWS_OF_USER: Final = f"SELECT rowid, {_LIVE} FROM message WHERE user_id = ? LIMIT {CHUNK}"
+ROWS_OF_SESSION: Final = (
+    f"SELECT rowid, {_LIVE} FROM message WHERE user_id = ? AND session_id = ? LIMIT {CHUNK}"
+)
+EXPIRED_ROWS: Final = "SELECT rowid FROM message WHERE user_id = ? AND expires <= ?"
+CHECK: Final = (
+    f"SELECT rowid, user_id, content_hash, id, {_SHOWN} FROM message "
+    f"WHERE rowid > ? ORDER BY rowid LIMIT {PER_CHECK}"
+)

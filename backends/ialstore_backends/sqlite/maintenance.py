@@ -1,0 +1,128 @@
+"""Care of a whole SQLite file: leaving no trace of what was erased, giving space back, checking.
+
+For the hooks of both kinds. An erase deletes its rows in a transaction that ends with
+``mark_erased``, and then calls ``scrub``; ``_optimize`` calls ``compact``, ``_check``
+``check_file``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ialstore.errors import DeadlineExceededError, Outcome, StorageFullError
+
+if TYPE_CHECKING:
+    from ialstore.operation import Operation
+    from ialstore_backends.sqlite.connection import Connection, Database
+
+__all__ = ["check_file", "compact", "mark_erased", "scrub"]
+
+_PAUSE_SECONDS: Final = 0.005
+_WORTHWHILE_SHARE: Final = 0.25
+"""``compact`` rewrites a file when more than this share of its pages are empty,"""
+_WORTHWHILE_PAGES: Final = 256
+"""and more than so many."""
+_MOST_FAULTS: Final = 10
+
+
+def mark_erased(connection: Connection) -> None:
+    """Note in the running transaction that copies of what it deletes may stand in the file."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('unscrubbed', hex(randomblob(8)))")
+
+
+def scrub(database: Database, op: Operation) -> tuple[str, ...]:
+    """Remove every copy of deleted rows from every file; return what is still out of reach.
+
+    ``secure_delete`` overwrites a deleted row where it stands, but not the copies that stay behind
+    in the unused parts of pages when SQLite moves rows between them; only rewriting the file
+    (``VACUUM``) does. Waiting for others ends with the call's time; rewriting takes as long as the
+    file is large.
+    """
+    op.renew()
+    try:
+        _rewrite(database, op)
+    except (DeadlineExceededError, StorageFullError) as error:
+        return (f"{error}; unused parts of the file may hold copies: run optimize",)
+    op.renew()
+    return _empty_log(database, op)
+
+
+def compact(database: Database, op: Operation) -> tuple[int, tuple[str, ...]]:
+    """Complete an erase that was held up, empty the log, and give space back where it pays.
+
+    Returns:
+        Bytes given back to the file system, and what is left to do.
+    """
+    before = _file_bytes(database)
+    op.renew()
+    ((pages, empty, held_up),) = database.read(
+        op,
+        "SELECT page_count, freelist_count, EXISTS (SELECT 1 FROM meta WHERE name = 'unscrubbed') "
+        "FROM pragma_page_count, pragma_freelist_count",
+    )
+    if held_up or empty > max(_WORTHWHILE_PAGES, _WORTHWHILE_SHARE * pages):
+        notes = scrub(database, op)
+    else:
+        notes = _empty_log(database, op)
+    return max(0, before - _file_bytes(database)), notes
+
+
+def check_file(database: Database, op: Operation) -> list[str]:
+    """Return one sentence per fault of the file: modes, tables, damage, an unfinished erase."""
+    faults = [
+        f"{path} may be read by others (mode {mode:o}): chmod 600 it"
+        for path in (Path(database.path + suffix) for suffix in ("", "-wal", "-shm"))
+        if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077
+    ]
+    with database.reading(op) as connection:
+        there = dict(connection.execute("SELECT name, sql FROM sqlite_master").fetchall())
+        for name, statement in database.tables.items():
+            if name not in there:
+                faults.append(f"{name} is missing from {database.path}")
+            elif there[name] != statement:
+                faults.append(f"{name} is not as this library makes it in {database.path}")
+        damage = connection.execute(f"PRAGMA quick_check({_MOST_FAULTS})").fetchall()
+        faults += [f"{database.path} is damaged: {line}" for (line,) in damage if line != "ok"]
+        unscrubbed = "SELECT 1 FROM meta WHERE name = 'unscrubbed'"
+        if "meta" in there and connection.execute(unscrubbed).fetchone():
+            faults.append(f"{database.path}: an erase was held up: run optimize to complete it")
+    return faults
+
+
+def _rewrite(database: Database, op: Operation) -> None:
+    with database.writers_turn(op), database.reading(op) as connection:
+        # An erase of another process may be marked while this runs; it stays marked.
+        mark = connection.execute("SELECT value FROM meta WHERE name = 'unscrubbed'").fetchone()
+        connection.op = None
+        try:
+            database.until_free(op, lambda: connection.execute("VACUUM"))
+            op.renew()
+            if mark is not None:
+                statement = "DELETE FROM meta WHERE name = 'unscrubbed' AND value = ?"
+                database.until_free(op, lambda: connection.execute(statement, mark))
+        except sqlite3.Error as error:
+            # What an erase deleted before is deleted.
+            raise database.translate(error, Outcome.UNKNOWN) or error from error
+
+
+def _empty_log(database: Database, op: Operation) -> tuple[str, ...]:
+    try:
+        while True:
+            with database.reading(op) as connection:
+                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if not busy:
+                return ()
+            op.remaining()
+            time.sleep(_PAUSE_SECONDS)
+    except DeadlineExceededError:
+        reader = "another process still reads an earlier state of the file"
+        return (f"{database.path}-wal: {reader}; run optimize when it has ended",)
+
+
+def _file_bytes(database: Database) -> int:
+    paths = [Path(database.path + suffix) for suffix in ("", "-wal")]
+    return sum(path.stat().st_size for path in paths if path.exists())

@@ -1,0 +1,362 @@
+"""``sqlite:`` vector index: exact search over rows of the same file as the conversations.
+
+The file is the truth. A user's vectors are held as a matrix in memory; each search compares its
+state with the file, in the snapshot it reads from, and loads what is new. A user with more vectors
+than memory was granted for is searched block by block.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, Unpack
+
+import numpy as np
+
+from ialstore.capabilities import VectorCapabilities
+from ialstore.errors import CorruptError, IalStoreError
+from ialstore.ids import Role, id_role
+from ialstore.listing import Rows
+from ialstore.model import EraseReport, OptimizeReport
+from ialstore.vector import VectorIndex
+from ialstore.vector_model import EncodedRecord, IndexSpec, SearchQuery, SearchResult, check_vector
+from ialstore_backends._exact import ExactMatrix, Ranking, bytes_per_vector, merge
+from ialstore_backends.sqlite import vector_statements as sql
+from ialstore_backends.sqlite.connection import Connection, Database, SqliteOptions
+from ialstore_backends.sqlite.held import Held, HeldUsers, Slot, State
+from ialstore_backends.sqlite.maintenance import check_file, compact, mark_erased, scrub
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from ialstore.component import Progress, StoreSettings
+    from ialstore.operation import Operation
+    from ialstore.url import StoreURL
+
+__all__ = ["SqliteVectorIndex"]
+
+_LITTLE_ENDIAN: Final = np.dtype("<f4")
+_BLOCK_BYTES: Final = 4 * 2**20  # of vectors read at once
+_ROOM_SHARE: Final = 8  # a matrix has room for an eighth more vectors before it must grow
+_ERASE_ROUNDS: Final = 3
+
+_Row = tuple[str, str, str | None, int | None, bytes]
+
+
+class _Entry(NamedTuple):
+    """What a matrix keeps beside a vector."""
+
+    id: str
+    session_id: str
+    role: Role
+    text: str | None
+    expires: int | None
+
+
+class SqliteVectorIndex(VectorIndex):
+    """Vectors in one SQLite file, searched exactly; many processes may use it at once."""
+
+    SCHEME: ClassVar[str] = "sqlite"
+    OPTIONS: ClassVar[type[Any] | None] = SqliteOptions
+    CAPABILITIES: ClassVar[VectorCapabilities] = VectorCapabilities(
+        exact=True,
+        min_recall=1.0,
+        max_k=1000,
+        vector_error=0.0,
+        durable=True,
+        multi_process=True,
+        users=True,
+    )
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        spec: IndexSpec,
+        *,
+        options: SqliteOptions | None = None,
+        **settings: Unpack[StoreSettings],
+    ) -> None:
+        options = options or SqliteOptions()
+        self._capabilities = replace(self.CAPABILITIES, durable=options.synchronous == "full")
+        super().__init__(spec, **settings)
+        self._db = Database(path, options, sql.TABLES)
+        self._held = HeldUsers(int(options.cache_mb * 2**20))
+
+    @classmethod
+    def from_url(cls, url: StoreURL, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> Self:
+        """Return the index in the file that a URL names; creates nothing yet."""
+        return cls(url.file_path(), spec, options=url.options(SqliteOptions), **settings)
+
+    @property
+    def capabilities(self) -> VectorCapabilities:
+        """What this index can do."""
+        return self._capabilities
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the vectors kept in memory."""
+        return self._held.nbytes
+
+    # -- the spec and the file ------------------------------------------------------------------
+
+    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
+        with self._db.reading(op) as connection:
+            row = connection.execute(sql.SPEC).fetchone()
+        if row is None:
+            with self._db.writing(op) as connection:
+                connection.execute(sql.STORE_SPEC, (json.dumps(asdict(spec)),))
+                row = connection.execute(sql.SPEC).fetchone()
+        try:
+            return IndexSpec(**json.loads(row[0]))
+        except (TypeError, ValueError) as error:
+            raise CorruptError(f"{self._db.path}: the stored spec can't be read") from error
+
+    def _check(self, op: Operation) -> list[str]:
+        faults = super()._check(op) + check_file(self._db, op)
+        with self._db.reading(op) as connection:
+            (wrong,) = connection.execute(sql.MALFORMED, (4 * self.spec.dimension,)).fetchone()
+        if wrong:
+            faults.append(f"{wrong} vectors in {self._db.path} have another length than the spec")
+        return faults
+
+    def _translate(self, op: Operation, error: Exception) -> IalStoreError | None:
+        return self._db.translate(error)
+
+    def _close(self) -> None:
+        self._db.close()
+
+    def _after_fork(self) -> None:
+        self._held = HeldUsers(self._held.most_bytes)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
+        with self._db.writing(op) as connection:
+            _store(connection, user_id, records)
+
+    def _load(self, op: Operation, records: Sequence[tuple[str, EncodedRecord]]) -> None:
+        by_user: dict[str, dict[str, EncodedRecord]] = {}
+        for user_id, record in records:
+            by_user.setdefault(user_id, {})[record.id] = record
+        with self._db.writing(op) as connection:
+            for user_id, own in by_user.items():
+                _store(connection, user_id, list(own.values()))
+
+    def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
+        with self._db.writing(op) as connection:
+            _, live = _delete_rows(connection, user_id, sql.ROWS_OF_IDS, json.dumps(ids), op.now)
+        return live
+
+    def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
+        return sum(
+            live for _, live in self._batches_removed(op, user_id, sql.ROWS_OF_SESSION, session_id)
+        )
+
+    def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
+        removed = 0
+        for rows, _ in self._batches_removed(op, user_id, sql.ROWS_EXPIRED, op.now):
+            removed += rows
+            progress(removed, None)
+        reclaimed, notes = compact(self._db, op)
+        return OptimizeReport(removed, reclaimed, notes)
+
+    def _erase(self, op: Operation, user_id: str) -> EraseReport:
+        vectors = remaining = 0
+        out_of_reach: tuple[str, ...] = ()
+        for _ in range(_ERASE_ROUNDS):
+            batches = self._batches_removed(op, user_id, sql.ROWS_ALL, 0, erasing=True)
+            vectors += sum(live for _, live in batches)
+            self._held.drop(user_id)
+            out_of_reach = scrub(self._db, op)
+            op.renew()
+            remaining = self._count(op, user_id)
+            if not remaining:
+                break
+        return EraseReport(vectors=vectors, remaining=remaining, out_of_reach=out_of_reach)
+
+    def _batches_removed(
+        self, op: Operation, user_id: str, which: str, value: str | int, *, erasing: bool = False
+    ) -> Iterator[tuple[int, int]]:
+        """Delete rows of a user in several transactions; yield rows and live ones of each."""
+        rows = sql.CHUNK
+        while rows == sql.CHUNK:
+            op.renew()
+            with self._db.writing(op) as connection:
+                rows, live = _delete_rows(connection, user_id, which, value, op.now)
+                if erasing:  # earlier deletes may have left copies, too
+                    mark_erased(connection)
+            yield rows, live
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
+        # The slot comes first, then the snapshot: so what is held is never newer than what is read.
+        with self._held.lend(op, query.user_id) as slot:
+            with self._db.reading(op) as connection:
+                state = self._db.until_free(op, lambda: _state(connection, query.user_id))
+                held = slot.held
+                if held is None:
+                    connection.execute("BEGIN")
+                    return self._search_file(op, connection, slot, query).result()
+            op.note("matrix", "held")
+            ranking = held.matrix.search(query, op.now)
+        return ranking.result()
+
+    def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, EncodedRecord]:
+        with self._db.reading(op) as connection:
+            rows = connection.execute(sql.GET, (user_id, json.dumps(ids), op.now)).fetchall()
+        return {row[0]: self._record(*row) for row in rows}
+
+    def _ids(self, op: Operation, user_id: str, limit: int, after: str | None) -> Rows[str]:
+        with self._db.reading(op) as connection:
+            rows = connection.execute(sql.IDS, (user_id, after or "", op.now, limit + 1)).fetchall()
+        return Rows([one for (one,) in rows[:limit]], more=len(rows) > limit)
+
+    def _count(self, op: Operation, user_id: str) -> int:
+        with self._db.reading(op) as connection:
+            row = connection.execute(sql.COUNT, (op.now, user_id)).fetchone()
+        return row[0] if row else 0
+
+    def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
+        with self._db.reading(op) as connection:
+            rows = connection.execute(sql.USERS, (after or "", limit + 1)).fetchall()
+        return Rows([one for (one,) in rows[:limit]], more=len(rows) > limit)
+
+    # -- bringing what is held up to the file ---------------------------------------------------
+
+    def _search_file(
+        self, op: Operation, connection: Connection, slot: Slot, query: SearchQuery
+    ) -> Ranking:
+        """Search a user whose matrix is not held as the file has it; hold it from now on."""
+        state = _state(connection, query.user_id)
+        held, slot.held = slot.held, None
+        if state is None:
+            return Ranking()
+        if held is None or not self._can_follow(held, state):
+            return self._load_and_search(op, connection, slot, state, query)
+        op.note("matrix", "updated")
+        for rows in self._read(op, connection, state.user, held.state.written):
+            self._put(held.matrix, rows)
+        if held.state.removals != state.removals:
+            left = connection.execute(sql.ALL_IDS, (state.user,))
+            held.matrix.discard(held.matrix.ids - {one for (one,) in left})
+        slot.held = Held(held.matrix, state)
+        return held.matrix.search(query, op.now)
+
+    def _can_follow(self, held: Held, state: State) -> bool:
+        most = len(held.matrix) + state.written - held.state.written
+        size = most * bytes_per_vector(self.spec.dimension)
+        return held.state.user == state.user and size <= self._held.most_bytes
+
+    def _load_and_search(
+        self, op: Operation, connection: Connection, slot: Slot, state: State, query: SearchQuery
+    ) -> Ranking:
+        """Search all rows of a user; hold them, unless they are more than may be held."""
+        op.note("matrix", "loaded")
+        (count,) = connection.execute(sql.COUNT_ALL, (state.user,)).fetchone()
+        room = self._held.most_bytes // bytes_per_vector(self.spec.dimension)
+        matrix = ExactMatrix(self.spec, min(count + count // _ROOM_SHARE, room))
+        whole = True
+        ranking = Ranking()
+        for rows in self._read(op, connection, state.user, 0):
+            self._put(matrix, rows)
+            if matrix.nbytes > self._held.most_bytes:  # go on with a new one: search it in parts
+                ranking = merge(ranking, matrix.search(query, op.now), query.k)
+                matrix = ExactMatrix(self.spec)
+                whole = False
+        if whole:
+            slot.held = Held(matrix, state)
+        else:
+            op.note("matrix", "streamed")
+        return merge(ranking, matrix.search(query, op.now), query.k)
+
+    def _read(
+        self, op: Operation, connection: Connection, user: int, written: int
+    ) -> Iterator[list[_Row]]:
+        """Yield the rows of a user that were written behind this point, in blocks."""
+        bounds = user << sql.NUMBER_BITS | written, (user + 1) << sql.NUMBER_BITS
+        block = max(1, _BLOCK_BYTES // (4 * self.spec.dimension))
+        with closing(connection.execute(sql.READ, bounds)) as cursor:
+            while rows := cursor.fetchmany(block):
+                op.remaining()
+                yield rows
+
+    def _put(self, matrix: ExactMatrix, rows: Sequence[_Row]) -> None:
+        ids, session_ids, texts, expires, blobs = zip(*rows, strict=True)
+        try:
+            _require_texts(ids, session_ids)
+            entries = list(map(_Entry, ids, session_ids, map(id_role, ids), texts, expires))
+            matrix.put(entries, self._vectors(blobs))
+        except (LookupError, OverflowError, TypeError, ValueError) as error:
+            raise CorruptError(
+                f"{self._db.path} holds rows that are no vectors; run check, or restore a backup"
+            ) from error
+
+    def _vectors(self, blobs: Sequence[bytes]) -> NDArray[np.float32]:
+        if {*map(len, blobs)} != {4 * self.spec.dimension}:
+            raise ValueError("wrong length")
+        flat = np.frombuffer(b"".join(blobs), _LITTLE_ENDIAN).astype(np.float32, copy=False)
+        return flat.reshape(len(blobs), self.spec.dimension)
+
+    def _record(
+        self, one: str, session_id: str, text: str | None, expires: int | None, blob: bytes
+    ) -> EncodedRecord:
+        try:
+            vector = check_vector(self._vectors([blob])[0], self.spec, "the stored vector")
+        except (TypeError, ValueError) as error:
+            raise CorruptError(
+                f"the vector of {one} in {self._db.path} is damaged; delete it, or restore a backup"
+            ) from error
+        return EncodedRecord(one, vector, session_id, id_role(one), text, expires)
+
+
+def _state(connection: Connection, user_id: str) -> State | None:
+    row = connection.execute(sql.STATE, (user_id,)).fetchone()
+    return None if row is None else State(*row)
+
+
+def _require_texts(ids: Sequence[str], session_ids: Sequence[str]) -> None:
+    if {*map(type, ids), *map(type, session_ids)} != {str} or {*map(len, ids)} != {36}:
+        raise ValueError("no ids")
+
+
+def _store(connection: Connection, user_id: str, records: Sequence[EncodedRecord]) -> None:
+    connection.execute(sql.NEW_USER, (user_id,))
+    user, written, _ = connection.execute(sql.STATE, (user_id,)).fetchone()
+    connection.execute(sql.WRITTEN, (written + len(records), user))
+    first = (user << sql.NUMBER_BITS) + written + 1
+    connection.executemany(
+        sql.UPSERT,
+        (
+            (
+                first + offset,
+                user,
+                record.id,
+                record.session_id,
+                record.expires,
+                record.text,
+                record.vector.astype(_LITTLE_ENDIAN, copy=False).tobytes(),
+            )
+            for offset, record in enumerate(records)
+        ),
+    )
+
+
+def _delete_rows(
+    connection: Connection, user_id: str, which: str, value: str | int, now: int
+) -> tuple[int, int]:
+    """Delete up to a batch of rows that a statement names; return how many, and how many live."""
+    state = _state(connection, user_id)
+    if state is None:
+        return 0, 0
+    rows = connection.execute(which, (state.user, value)).fetchall()
+    if rows:
+        numbers = json.dumps([number for number, _ in rows])
+        connection.execute(sql.DELETE, (numbers,))
+        connection.execute(sql.REMOVED, (state.user,))
+        connection.execute(sql.DROP_EMPTY_USER, (state.user,))
+    return len(rows), sum(expires is None or expires > now for _, expires in rows)
