@@ -401,5 +401,5 @@ def _forget_parent() -> None:
         engine._after_fork()  # noqa: SLF001 - one mechanism
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - all but Windows
     os.register_at_fork(after_in_child=_forget_parent)

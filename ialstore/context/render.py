@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from datetime import datetime
 
     from ialstore.context.model import Context, Memory
@@ -32,6 +32,9 @@ MEMORY_HEADER: Final = (
 _UNSAFE: Final = re.compile(
     "[\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
 )
+
+# What a terminal obeys instead of showing it.
+_CONTROL: Final = re.compile(f"[\x00-\x08\x0a-\x1f\x7f]|{_UNSAFE.pattern}")
 
 
 def rendered_message(message: Message) -> dict[str, Any]:
@@ -98,8 +101,9 @@ def _shown_message(message: Message) -> str:
 
 
 def _shown(head: str, text: str) -> str:
-    lines: Sequence[str] = text.splitlines() or ("",)
-    return "\n    ".join((f"  {head}: {lines[0]}", *lines[1:]))
+    first, *rest = text.splitlines() or ("",)
+    lines = (f"  {head}: {first}", *rest)
+    return "\n    ".join(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", line) for line in lines)
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -48,7 +48,9 @@ class Sessions:
         """Return the newest id known of a session, to be given as ``after``."""
         with self._lock:
             session = self._sessions.get((user_id, session_id))
-        return None if session is None else session.newest_id
+        if session is None or session.newest_id is None or _is_ahead(session.newest_id):
+            return None  # it is ahead where the clock was set back
+        return session.newest_id
 
     def served(self, user_id: str, session_id: str | None, newest_id: str | None = None) -> None:
         """Take note that a session was served, and of an id in it.

@@ -133,7 +133,8 @@ def read_recent(
 def _turn_ends(messages: Sequence[Message], *, complete: bool) -> tuple[int, ...]:
     """Return the numbers n, ascending, so that no turn lies partly in the first n messages.
 
-    Unless all was read, the turn of the oldest message is taken to go on.
+    Unless all was read, the turn of the oldest message is taken to go on, and no other: of turns
+    that interleave with more than 4 messages between their own, one may be cut.
     """
     last: dict[tuple[str, str], int] = {}
     for place, message in enumerate(messages):
