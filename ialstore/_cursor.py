@@ -10,7 +10,8 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from ialstore.errors import InvalidInputError
 from ialstore.limits import MAX_CURSOR_CHARACTERS
@@ -22,6 +23,7 @@ _DIGEST_BYTES = 8
 _CHECKSUM_BYTES = 6
 
 Query = Sequence[str | int | bool | None]
+T = TypeVar("T")
 
 
 def make_cursor(query: Query, position: str) -> str:
@@ -30,8 +32,13 @@ def make_cursor(query: Query, position: str) -> str:
     return base64.urlsafe_b64encode(_checksum(body) + body).rstrip(b"=").decode()
 
 
-def read_cursor(query: Query, cursor: str) -> str:
+def read_cursor(query: Query, cursor: str, parse: Callable[[str], T]) -> T:
     """Return the position that a cursor holds.
+
+    Args:
+        query: what the listing was asked for, but for the position and the limit.
+        cursor: from the page before.
+        parse: checks the position, because anyone can make a cursor; raises ``ValueError``.
 
     Raises:
         InvalidInputError: the cursor is damaged, or belongs to another query.
@@ -50,7 +57,10 @@ def read_cursor(query: Query, cursor: str) -> str:
         raise InvalidInputError("the cursor is damaged")
     if body[1 : 1 + _DIGEST_BYTES] != _digest(query):
         raise InvalidInputError("the cursor belongs to another query")
-    return body[1 + _DIGEST_BYTES :].decode()
+    try:
+        return parse(body[1 + _DIGEST_BYTES :].decode())
+    except (ValueError, OverflowError):
+        raise InvalidInputError("the cursor is damaged") from None
 
 
 def _digest(query: Query) -> bytes:

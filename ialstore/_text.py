@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ialstore.errors import InvalidInputError, LimitExceededError
 from ialstore.limits import MAX_INTEGER_DIGITS
@@ -17,6 +18,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_MICROSECONDS: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 """The last microsecond of year 9999."""
 
+_MIN_SECONDS: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(seconds=1)
 _INTEGER_BOUND: Final = 10**MAX_INTEGER_DIGITS
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _encode_sorted = json.JSONEncoder(
@@ -57,7 +59,7 @@ def check_int(value: object, what: str, *, at_least: int, at_most: int) -> None:
         raise InvalidInputError(f"{what} must be at least {at_least:,}")
 
 
-def json_text(value: Any, what: str, *, max_depth: int, max_bytes: int) -> tuple[str, int]:  # noqa: ANN401 - checks any value
+def json_text(value: Any, what: str, *, max_depth: int, max_bytes: int) -> tuple[str, int]:
     """Return compact JSON text, keys in their order, and its length in UTF-8 bytes.
 
     Only plain ``dict``, ``list``, ``str``, ``int``, ``float``, ``bool`` and ``None`` are JSON here:
@@ -69,44 +71,59 @@ def json_text(value: Any, what: str, *, max_depth: int, max_bytes: int) -> tuple
         LimitExceededError: too deep, too long, or an integer of more than 100 digits.
     """
     stack: list[tuple[Any, int]] = [(value, 1)]
-    nodes = 0
+    # No more than the bytes of the text, counted before it is made: what holds the same value
+    # often, or itself, is refused before it unfolds.
+    size = 0
     while stack:
         node, depth = stack.pop()
-        nodes += 1
-        kind = type(node)
-        if kind is str or node is None or kind is bool:
-            continue
+        kind = cast("type[object]", type(node))
         if kind is dict or kind is list:
             if depth > max_depth:
                 raise LimitExceededError(f"{what} is nested more than {max_depth} deep")
-            # Each node takes at least one byte and one separator, so this also ends a structure
-            # that contains itself before it unfolds.
-            if nodes + len(node) > max_bytes:
-                raise LimitExceededError(f"{what} is longer than {max_bytes:,} bytes")
+            children: Collection[Any] = node
             if kind is dict:
-                for key in node:
-                    if type(key) is not str:
-                        raise InvalidInputError(
-                            f"{what} has a key of type {type(key).__name__}; JSON keys are str"
-                        )
-                stack.extend((child, depth + 1) for child in node.values())
-            else:
-                stack.extend((child, depth + 1) for child in node)
-        elif kind is int:
-            if not -_INTEGER_BOUND < node < _INTEGER_BOUND:
-                raise LimitExceededError(
-                    f"{what} holds an integer of more than {MAX_INTEGER_DIGITS} digits"
-                )
-        elif kind is float:
-            if not math.isfinite(node):
-                raise InvalidInputError(f"{what} holds a float that is not finite")
+                size += _count_keys(node, what)
+                children = node.values()
+            size += 2 * len(children)  # each is at least a digit, and a separator or bracket
         else:
-            raise InvalidInputError(
-                f"{what} holds a {kind.__name__}, which is not JSON; "
-                "use dict, list, str, int, float, bool or None"
-            )
+            size += _check_leaf(node, what)
+            children = ()
+        if size > max_bytes:
+            raise LimitExceededError(f"{what} is longer than {max_bytes:,} bytes")
+        stack.extend((child, depth + 1) for child in children)
     text = _encode(value)
     return text, check_text(text, what, at_most=max_bytes)
+
+
+def _count_keys(node: dict[Any, Any], what: str) -> int:
+    """Return the characters of all keys."""
+    for key in node:
+        if type(key) is not str:
+            raise InvalidInputError(
+                f"{what} has a key of type {type(key).__name__}; JSON keys are str"
+            )
+    return sum(map(len, node))
+
+
+def _check_leaf(node: Any, what: str) -> int:
+    """Refuse what is no JSON value without children; return the characters of a text."""
+    kind = cast("type[object]", type(node))
+    if kind is str:
+        return len(node)
+    if kind is int:
+        if not -_INTEGER_BOUND < node < _INTEGER_BOUND:
+            raise LimitExceededError(
+                f"{what} holds an integer of more than {MAX_INTEGER_DIGITS} digits"
+            )
+    elif kind is float:
+        if not math.isfinite(node):
+            raise InvalidInputError(f"{what} holds a float that is not finite")
+    elif node is not None and kind is not bool:
+        raise InvalidInputError(
+            f"{what} holds a {kind.__name__}, which is not JSON; "
+            "use dict, list, str, int, float, bool or None"
+        )
+    return 0
 
 
 def sorted_json(value: dict[str, Any]) -> str:
@@ -139,8 +156,8 @@ def from_seconds(seconds: int) -> datetime:
 
 
 def ceil_seconds(value: object, what: str) -> int:
-    """Return seconds since 1970, rounded up, of a timezone-aware time."""
+    """Return seconds since 1970, rounded up, of a timezone-aware time; negative before it."""
     seconds = -(-to_microseconds(value, what) // 1_000_000)
-    if seconds > MAX_MICROSECONDS // 1_000_000:
-        raise InvalidInputError(f"{what} lies after the year 9999")
+    if not _MIN_SECONDS <= seconds <= MAX_MICROSECONDS // 1_000_000:
+        raise InvalidInputError(f"{what} must lie between the years 1 and 9999, in UTC")
     return seconds

@@ -19,12 +19,13 @@ from ialstore import cost, events
 from ialstore.errors import (
     IalStoreError,
     InvalidInputError,
+    Outcome,
     StoreNotReadyError,
     UnsupportedOperationError,
 )
 from ialstore.limits import DEFAULT_TIMEOUT_SECONDS
 from ialstore.model import Consistency
-from ialstore.operation import Operation
+from ialstore.operation import Operation, check_span
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -38,10 +39,6 @@ Clock = Callable[[], datetime]
 
 Progress = Callable[[int, int | None], None]
 """Called with what is done and, where it is known, the total."""
-
-
-_LONGEST = 1e7
-"""Seconds or days; beyond it a setting is a mistake of units."""
 
 
 def no_progress(done: int, total: int | None) -> None:
@@ -81,15 +78,16 @@ class Component(ABC):
         self._clock = settings.get("clock", utc_now)
         self._timeout_seconds = settings.get("timeout_seconds", DEFAULT_TIMEOUT_SECONDS)
         days = settings.get("retention_days")
-        for name, value in (("timeout_seconds", self._timeout_seconds), ("retention_days", days)):
-            if value is not None and not 0 < value < _LONGEST:
-                raise InvalidInputError(f"{name} must be a number above 0, not {value}")
+        check_span(self._timeout_seconds, "timeout_seconds")
+        if days is not None:
+            check_span(days, "retention_days")
         self._retention_seconds = None if days is None else int(days * 86_400)
         self._subscribers = events.Subscribers()
         self._closed = False
         self._torn_down = False
-        self._running = 0
-        self._idle = threading.Condition(threading.Lock())
+        self._close_is_due = False
+        self._running: list[int] = []  # the thread of each call
+        self._idle = threading.Condition()
         _living.add(self)
 
     # -- what backends and wrappers say of themselves ------------------------------------------
@@ -160,9 +158,16 @@ class Component(ABC):
             return self._check(op)
 
     def close(self) -> None:
-        """Wait for running calls and give everything back; later calls raise. Idempotent."""
+        """Wait for running calls and give everything back; later calls raise. Idempotent.
+
+        From within a call of this store, as a signal handler may be, it does not wait: the last
+        call to end gives everything back.
+        """
         with self._idle:
             self._closed = True
+            if threading.get_ident() in self._running:
+                self._close_is_due = True
+                return
             while self._running:
                 self._idle.wait()
             if self._torn_down:
@@ -204,26 +209,30 @@ class Component(ABC):
         )
 
     def _begin(self, op: Operation) -> None:
-        with self._idle:
+        with self._idle, self._translating(op):
             if self._closed:
                 raise StoreNotReadyError(
-                    f"{op.name}: this {self.backend} store is closed; open it again",
-                    backend=self.backend,
-                    operation=op.name,
+                    f"{op.name}: this {self.backend} store is closed; open it again"
                 )
-            self._running += 1
+            op.remaining()  # a call that begins after its deadline could not keep to it
+            self._running.append(threading.get_ident())
 
     def _end(self, op: Operation, error: BaseException | None) -> None:
         with self._idle:
-            self._running -= 1
+            self._running.remove(threading.get_ident())
             if self._closed:
                 self._idle.notify_all()
+            is_last = self._close_is_due and not self._running
         raised = error
         if isinstance(error, Exception):
             raised = self._named(op, error)
+            if op.is_partly_applied and isinstance(raised, IalStoreError):
+                raised.outcome = _partly(raised.outcome)
         cost.record(op.units)
         if self._subscribers or events.everyone:
             self._emit(op, raised)
+        if is_last:
+            self.close()
         if raised is not error and raised is not None:
             raise raised from error
 
@@ -290,9 +299,14 @@ class Component(ABC):
             )
 
     def _forked(self) -> None:
-        self._idle = threading.Condition(threading.Lock())
-        self._running = 0
+        self._idle = threading.Condition()
+        # Only the thread that forked goes on in the child, perhaps in the middle of calls.
+        self._running = [one for one in self._running if one == threading.get_ident()]
         self._after_fork()
+
+
+def _partly(outcome: Outcome) -> Outcome:
+    return Outcome.PARTIAL if outcome is Outcome.NOT_APPLIED else outcome
 
 
 class _Border(AbstractContextManager[None]):
@@ -322,5 +336,5 @@ def _forget_parent() -> None:
         component._forked()  # noqa: SLF001 - one mechanism
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
     os.register_at_fork(after_in_child=_forget_parent)

@@ -164,6 +164,7 @@ class ConversationStore(Component):
             if not rows.items:
                 return removed
             removed += self._delete(op, user_id, [message.id for message in rows.items])
+            op.is_partly_applied = True
 
     def _load(self, op: Operation, entries: Sequence[EncodedMessage]) -> None:
         """Store messages of any users, replacing those that are there.
@@ -200,10 +201,10 @@ class ConversationStore(Component):
         """
         self._require_writable("append")
         entries = self._encode_batch(messages)
-        if not entries:
-            return AppendResult()
         with self._operation("append") as op:
-            result = self._append(op, entries[0].message.user_id, entries)
+            result = AppendResult()
+            if entries:
+                result = self._append(op, entries[0].message.user_id, entries)
             op.items = len(result.stored)
         return result
 
@@ -234,10 +235,8 @@ class ConversationStore(Component):
         self._require_writable("delete")
         check_id_part(user_id, "user_id")
         wanted = check_ids(ids, at_most=MAX_DELETE)
-        if not wanted:
-            return 0
         with self._operation("delete") as op:
-            op.items = self._delete(op, user_id, wanted)
+            op.items = self._delete(op, user_id, wanted) if wanted else 0
         return op.items
 
     def delete_session(self, user_id: str, session_id: str) -> int:
@@ -298,11 +297,13 @@ class ConversationStore(Component):
                 try:
                     self._load(op, batch)
                 except PartialWriteError as error:
-                    missing = len({*error.not_stored, *error.unknown})
-                    failed += missing
-                    written += len(batch) - missing
+                    missing = {*error.not_stored, *error.unknown}
+                    lost = sum(entry.message.id in missing for entry in batch)
                 else:
-                    written += len(batch)
+                    lost = 0
+                failed += lost
+                written += len(batch) - lost
+                op.is_partly_applied = written > 0
                 op.items = written
                 if progress is not None:
                     progress(written + failed, None)
@@ -339,15 +340,12 @@ class ConversationStore(Component):
         """
         check_id_part(user_id, "user_id")
         wanted = check_ids(ids, at_most=MAX_GET)
-        reading = self._reading(consistency)
-        if not wanted:
-            return []
-        with self._operation("get", consistency=reading) as op:
-            found = self._get(op, user_id, wanted)
+        with self._operation("get", consistency=self._reading(consistency)) as op:
+            found: Mapping[str, Message] = self._get(op, user_id, wanted) if wanted else {}
             op.items = len(found)
         return [found[one] for one in ids if one in found]
 
-    def history(  # noqa: PLR0913 - the contract's arguments
+    def history(
         self,
         user_id: str,
         *,
@@ -392,7 +390,7 @@ class ConversationStore(Component):
             op.items = len(rows.items)
         return id_page(scope, rows)
 
-    def summaries(  # noqa: PLR0913 - the contract's arguments
+    def summaries(
         self,
         user_id: str,
         *,
@@ -447,8 +445,7 @@ class ConversationStore(Component):
         scope = ("sessions", user_id)
         after: SessionInfo | None = None
         if cursor is not None:
-            time, _, session_id = read_cursor(scope, cursor).partition(":")
-            after = SessionInfo(session_id, from_microseconds(int(time)))
+            after = read_cursor(scope, cursor, _last_session)
         with self._operation("sessions", consistency=self._reading(consistency)) as op:
             rows = self._sessions(op, user_id, limit, after)
             op.items = len(rows.items)
@@ -515,3 +512,9 @@ class ConversationStore(Component):
             size += entry.size
         if batch:
             yield batch
+
+
+def _last_session(position: str) -> SessionInfo:
+    time, _, session_id = position.partition(":")
+    check_id_part(session_id, "session_id")
+    return SessionInfo(session_id, from_microseconds(int(time)))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from contextvars import Token
     from types import TracebackType
 
 __all__ = ["Meter", "Units", "meter", "record"]
@@ -49,13 +48,13 @@ _active: ContextVar[tuple[Meter, ...]] = ContextVar("ialstore_meters", default=(
 class Meter:
     """Sums the units of every call made inside its ``with`` block, in any thread of the library.
 
-    Meters nest: an outer one also counts what an inner one counts.
+    Meters nest: an outer one also counts what an inner one counts. One that is entered twice counts
+    each call once.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._units = _ZERO
-        self._token: Token[tuple[Meter, ...]] | None = None
 
     @property
     def units(self) -> Units:
@@ -68,7 +67,7 @@ class Meter:
             self._units += units
 
     def __enter__(self) -> Self:
-        self._token = _active.set((*_active.get(), self))
+        _active.set((*_active.get(), self))
         return self
 
     def __exit__(
@@ -77,9 +76,7 @@ class Meter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._token is not None:
-            _active.reset(self._token)
-            self._token = None
+        _active.set(_active.get()[:-1])
 
 
 def meter() -> Meter:
@@ -95,5 +92,5 @@ def meter() -> Meter:
 
 def record(units: Units) -> None:
     """Add the units of a finished call to every meter that is open around it."""
-    for one in _active.get():
+    for one in set(_active.get()):
         one.add(units)

@@ -59,7 +59,7 @@ class Outcome(StrEnum):
     NOT_APPLIED = "not_applied"
     """Nothing was written."""
     PARTIAL = "partial"
-    """Some of a batch was written; a ``PartialWriteError`` says which ids."""
+    """Some of it was written; where it is one batch, a ``PartialWriteError`` says which ids."""
     UNKNOWN = "unknown"
     """It may have been applied, at most once; repeating the call is safe."""
 
@@ -146,7 +146,7 @@ class PartialWriteError(IalStoreError):
         unknown: may have been written; repeating the call is safe.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument for each group of ids
+    def __init__(
         self,
         message: str = "",
         *,

@@ -50,25 +50,28 @@ class Subscribers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._listeners: tuple[Listener, ...] = ()
+        self._listeners: Mapping[object, Listener] = {}
 
     def __bool__(self) -> bool:
         return bool(self._listeners)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` with every event from now on; returns the function that ends it."""
+        this = object()  # the same listener may subscribe twice
 
         def unsubscribe() -> None:
             with self._lock:
-                self._listeners = tuple(one for one in self._listeners if one is not listener)
+                self._listeners = {
+                    one: other for one, other in self._listeners.items() if one is not this
+                }
 
         with self._lock:
-            self._listeners = (*self._listeners, listener)
+            self._listeners = {**self._listeners, this: listener}
         return unsubscribe
 
     def emit(self, event: OperationEvent) -> None:
         """Hand the event to every listener; one that raises is logged and harms nobody."""
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             try:
                 listener(event)
             except Exception as error:  # noqa: BLE001 - a listener must never break a call

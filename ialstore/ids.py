@@ -49,12 +49,14 @@ HIGHEST_ID: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 _ROLES: Final = tuple(Role)  # the order is the permanent code: 0 to 5
 _ROLE_CODE: Final = {str(role): code for code, role in enumerate(_ROLES)}
+_ROLE_AT: Final = {  # by the two digits of an id that hold variant, role and the hash's beginning
+    f"{0x80 | code << 3 | rest:02x}": role for code, role in enumerate(_ROLES) for rest in range(8)
+}
 _SUBMILLISECOND: Final = {us * 4096 // 1000: us for us in range(1000)}
-_FORM: Final = re.compile(
-    "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-)
+_FORM: Final = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _VERSION_AND_VARIANT: Final = 7 << 76 | 2 << 62
 _RANDOM_BITS: Final = (1 << 51) - 1
+_SHOWN: Final = 40
 
 
 def _format(number: int) -> str:
@@ -158,7 +160,7 @@ def id_time(message_id: str) -> datetime:
 
 def id_role(message_id: str) -> Role:
     """Return the role in a checked id."""
-    return _ROLES[(int(message_id[19:21], 16) >> 3) & 7]
+    return _ROLE_AT[message_id[19:21]]
 
 
 def id_session_hash(message_id: str) -> int:
@@ -190,8 +192,8 @@ def check_id_part(value: object, what: str) -> None:
         InvalidInputError: empty, not a ``str``, with NUL or a lone surrogate.
         LimitExceededError: more than 384 UTF-8 bytes once ``%`` and ``#`` are escaped.
     """
-    if not isinstance(value, str):
-        raise InvalidInputError(f"{what} must be a str, not {type(value).__name__}")
+    if type(value) is not str:  # f"{value}" of a subclass, such as an enum, may be another text
+        raise InvalidInputError(f"{what} must be a plain str, not {type(value).__name__}")
     _check_id_part(value, what)
 
 
@@ -225,13 +227,13 @@ def check_role(value: object) -> Role:
 def check_time(value: object, what: str) -> int:
     """Return microseconds since 1970 of a time that an id can hold."""
     microseconds = to_microseconds(value, what)
-    if microseconds < 0:
-        raise InvalidInputError(f"{what} lies before 1970")
+    if not 0 <= microseconds <= MAX_MICROSECONDS:
+        raise InvalidInputError(f"{what} must lie between the years 1970 and 9999, in UTC")
     return microseconds
 
 
 def _shown(value: str) -> str:
-    return ascii(value if len(value) <= 40 else value[:39] + "…")
+    return ascii(value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…")
 
 
 class _Clock:
@@ -240,7 +242,7 @@ class _Clock:
     def __init__(self) -> None:
         self._last = 0
         self._lock = threading.Lock()
-        if hasattr(os, "register_at_fork"):
+        if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
             os.register_at_fork(after_in_child=self._renew_lock)
 
     def _renew_lock(self) -> None:
@@ -249,8 +251,12 @@ class _Clock:
     def next(self, at_least: int) -> int:
         now = max(time.time_ns() // 1000, at_least)
         with self._lock:
-            self._last = max(now, self._last + 1)
-            return self._last
+            microseconds = max(now, self._last + 1)
+            # Checked before it is kept, so that a clock set right again finds no trace of it.
+            if microseconds > MAX_MICROSECONDS:
+                raise InvalidInputError("the clock lies after the year 9999")
+            self._last = microseconds
+            return microseconds
 
 
 _clock = _Clock()
@@ -258,10 +264,7 @@ _clock = _Clock()
 
 def new_microseconds(after: str | None) -> int:
     """Return the time of a new message: later than any this process made, and than ``after``."""
-    microseconds = _clock.next(0 if after is None else after_microseconds(after))
-    if microseconds > MAX_MICROSECONDS:
-        raise InvalidInputError("the clock lies after the year 9999")
-    return microseconds
+    return _clock.next(0 if after is None else after_microseconds(after))
 
 
 def after_microseconds(after: str) -> int:
@@ -271,9 +274,9 @@ def after_microseconds(after: str) -> int:
         InvalidInputError: the id is not one, or lies more than 5 minutes ahead of the clock.
     """
     check_message_id(after)
-    microseconds = id_microseconds(after) + 1
+    microseconds = id_microseconds(after)
     if microseconds > time.time_ns() // 1000 + MAX_AHEAD_SECONDS * 1_000_000:
         raise InvalidInputError(
             f"after={after} lies more than {MAX_AHEAD_SECONDS // 60} minutes ahead of the clock"
         )
-    return microseconds
+    return microseconds + 1

@@ -144,7 +144,7 @@ def id_bounds(since: datetime | None, until: datetime | None) -> tuple[str, str]
     )
 
 
-def history_query(  # noqa: PLR0913 - the contract's arguments
+def history_query(
     operation: str,
     user_id: str,
     *,
@@ -164,12 +164,17 @@ def history_query(  # noqa: PLR0913 - the contract's arguments
     lower, upper = id_bounds(since, until)
     scope: Query = (operation, user_id, session_id, lower, upper, newest_first)
     if cursor is not None:
-        position = read_cursor(scope, cursor)
+        position = read_cursor(scope, cursor, _checked_id)
         if newest_first:
             upper = min(upper, position)
         else:
             lower = max(lower, next_id(position))
     return scope, HistoryQuery(user_id, session_id, lower, upper, newest_first, limit)
+
+
+def _checked_id(position: str) -> str:
+    check_message_id(position)
+    return position
 
 
 def id_page(scope: Query, rows: Rows[_I]) -> Page[_I]:
@@ -181,7 +186,12 @@ def id_page(scope: Query, rows: Rows[_I]) -> Page[_I]:
 def text_listing_after(scope: Query, limit: int, cursor: str | None) -> str | None:
     """Check the arguments of a listing of texts and return the text before its first, or None."""
     check_int(limit, "limit", at_least=1, at_most=MAX_PAGE)
-    return None if cursor is None else read_cursor(scope, cursor)
+    return None if cursor is None else read_cursor(scope, cursor, _checked_text)
+
+
+def _checked_text(position: str) -> str:
+    check_id_part(position, "position")
+    return position
 
 
 def text_page(scope: Query, rows: Rows[str]) -> Page[str]:

@@ -6,18 +6,18 @@ is, and takes note of what they used.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
+from ialstore._text import to_microseconds
 from ialstore.cost import Units
 from ialstore.errors import DeadlineExceededError, InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import Token
     from datetime import datetime
     from types import TracebackType
 
@@ -25,25 +25,34 @@ if TYPE_CHECKING:
 
 __all__ = ["Deadline", "Operation", "OperationOwner", "deadline"]
 
-_current: ContextVar[Deadline | None] = ContextVar("ialstore_deadline", default=None)
+_TOO_LONG: Final = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The time between entering a ``deadline()`` and its end."""
+
+    seconds: float
+    ends_at: float
+    outer: _Span | None
+
+
+_current: ContextVar[_Span | None] = ContextVar("ialstore_deadline", default=None)
 
 
 class Deadline:
-    """A span of time that every call inside its ``with`` block has to keep to."""
+    """Gives a span of time to all calls inside its ``with`` block; may be entered often."""
 
     def __init__(self, seconds: float) -> None:
-        if not isinstance(seconds, (int, float)) or not math.isfinite(seconds) or seconds <= 0:
-            raise InvalidInputError("a deadline takes a number of seconds above 0")
+        check_span(seconds, "the seconds of a deadline")
         self.seconds = float(seconds)
-        self.ends_at = math.inf
-        self._token: Token[Deadline | None] | None = None
 
     def __enter__(self) -> Self:
         outer = _current.get()
-        self.ends_at = time.monotonic() + self.seconds
+        seconds, ends_at = self.seconds, time.monotonic() + self.seconds
         if outer is not None:
-            self.ends_at = min(self.ends_at, outer.ends_at)
-        self._token = _current.set(self)
+            seconds, ends_at = min(seconds, outer.seconds), min(ends_at, outer.ends_at)
+        _current.set(_Span(seconds, ends_at, outer))
         return self
 
     def __exit__(
@@ -52,9 +61,9 @@ class Deadline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._token is not None:
-            _current.reset(self._token)
-            self._token = None
+        span = _current.get()
+        if span is not None:
+            _current.set(span.outer)
 
 
 def deadline(seconds: float) -> Deadline:
@@ -65,9 +74,15 @@ def deadline(seconds: float) -> Deadline:
     and ``users`` the seconds hold for each request.
 
     Raises:
-        InvalidInputError: ``seconds`` is no finite number above 0.
+        InvalidInputError: ``seconds`` is no number above 0 and below 10,000,000.
     """
     return Deadline(seconds)
+
+
+def check_span(value: object, what: str) -> None:
+    """Refuse what is no number above 0 and below 10,000,000: beyond it is a mistake of units."""
+    if not isinstance(value, (int, float)) or not 0 < value < _TOO_LONG:
+        raise InvalidInputError(f"{what} must be a number above 0 and below {_TOO_LONG:,}")
 
 
 class OperationOwner(Protocol):
@@ -91,6 +106,8 @@ class Operation:
         consistency: what the call asks for, never None for reads.
         items: how many items it returned or wrote, for the event.
         details: what else the event shows; see ``note``.
+        is_partly_applied: whether a long call has written something already; an error that then
+            says ``NOT_APPLIED`` speaks of one request only, and is corrected.
         started: ``time.perf_counter()`` at its beginning.
     """
 
@@ -105,12 +122,13 @@ class Operation:
         "_units",
         "consistency",
         "details",
+        "is_partly_applied",
         "items",
         "name",
         "started",
     )
 
-    def __init__(  # noqa: PLR0913 - all that a call is
+    def __init__(
         self,
         owner: OperationOwner,
         name: str,
@@ -124,6 +142,7 @@ class Operation:
         self.consistency = consistency
         self.items: int | None = None
         self.details: dict[str, Any] = {}
+        self.is_partly_applied = False
         self.started = time.perf_counter()
         self._owner = owner
         self._clock = clock
@@ -146,7 +165,7 @@ class Operation:
         What expires at or before it is gone.
         """
         if self._now is None:
-            self._now = int(self._clock().timestamp() // 1)
+            self._now = to_microseconds(self._clock(), "what the clock returns") // 1_000_000
         return self._now
 
     @property

@@ -1,13 +1,13 @@
 """Store URLs: parsing, the options they carry, and ``redact_url`` that hides their secrets.
 
 ``scheme://AUTHORITY/path?key=value``: path and query are percent-decoded, ``+`` is a plus, and
-``${VAR}`` takes the value of an environment variable, put in after decoding so that a secret may
-hold any character.
+``${VAR}`` takes the value of an environment variable, which is not decoded, so that a secret may
+hold any character; ``%24{VAR}`` is the text itself.
 """
 
 from __future__ import annotations
 
-import difflib
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -70,11 +70,20 @@ class StoreURL:
         if rest.startswith("//"):
             authority, slash, path = rest[2:].partition("/")
             path = slash + path
+        elif rest.startswith("/"):
+            raise ConfigurationError(
+                f"{shown}: write {scheme}:///relative/path or {scheme}:////absolute/path"
+            )
+        if "@" in path + query and not rest.startswith("///"):
+            # It may be the end of a password, and what is before it no name to be shown.
+            raise ConfigurationError(
+                f"{shown}: in user info write %2F for / and %3F for ?; elsewhere %40 for @"
+            )
         userinfo, at, authority = authority.rpartition("@")
         username, has_password, password = userinfo.partition(":")
 
         def read(part: str) -> str:
-            return _expand(_decode(part, shown), environ, shown)
+            return _expand(part, environ, shown)
 
         options: dict[str, str] = {}
         for pair in query.split("&") if query else ():
@@ -83,7 +92,7 @@ class StoreURL:
             if not equals or not key:
                 raise ConfigurationError(f"{shown}: an option is written key=value")
             if key in options:
-                raise ConfigurationError(f"{shown}: the option {key} is given twice")
+                raise ConfigurationError(f"{shown}: the option {_printable(key)} is given twice")
             options[key] = read(value)
         return cls(
             scheme,
@@ -147,22 +156,31 @@ class StoreURL:
 
 
 def redact_url(text: str) -> str:
-    """Return a URL as it may be shown: no user info, no values of options."""
-    head, question, query = text.partition("?")
-    scheme, slashes, rest = head.partition("://")
-    if slashes:
-        authority, slash, path = rest.partition("/")
-        if "@" in rest:  # a password may itself hold a slash
-            authority, slash, path = "***@" + rest.rpartition("@")[2], "", ""
-        head = f"{scheme}://{authority}{slash}{path}"
-    if question:
-        keys = [pair.partition("=")[0] for pair in query.split("&")]
-        head += "?" + "&".join(f"{key}=***" for key in keys)
-    return head
+    """Return a URL as it may be shown, on one line: no user info, no values of options.
+
+    A text that is no URL is treated like one, because a secret may be in it all the same.
+    """
+    scheme, colon, rest = text.partition(":")
+    if _SCHEME.fullmatch(scheme.lower()) is None:
+        scheme, colon, rest = "", "", text
+    slashes = "//" if rest.startswith("//") else ""
+    userinfo, at, rest = rest[len(slashes) :].rpartition("@")  # a password may hold any character
+    if at and "?" in userinfo:
+        return f"{scheme}{colon}{slashes}***"
+    rest, fragment, _ = rest.partition("#")
+    rest, question, query = rest.partition("?")
+    pairs = [pair.partition("=") for pair in query.split("&")]
+    options = "&".join(f"{key}=***" if equals else "***" for key, equals, _ in pairs)
+    return _printable(
+        f"{scheme}{colon}{slashes}{'***@' if at else ''}{rest}"
+        f"{question}{options if question else ''}{'#***' if fragment else ''}"
+    )
 
 
 def closest(name: str, names: Iterable[str]) -> str:
     """Return ``; did you mean X?`` for the closest name, or the list of names."""
+    import difflib  # only an error needs it
+
     known = sorted(names)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
@@ -184,15 +202,28 @@ def validated(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     names = [one.name for one in fields(kind)]  # type: ignore[arg-type]  # kind is a dataclass
     for name in values:
         if name not in names:
-            raise ConfigurationError(f"{where}{name} is unknown{closest(name, names)}")
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - 0.1 s that memory: and import need not pay
+            raise ConfigurationError(f"{where}{_printable(name)} is unknown{closest(name, names)}")
+    from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(dict(values))
+        made = TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{where}{name}: {first['msg']}") from None
+        place = where + ".".join(str(part) for part in first["loc"])
+        # From None: the text of the cause holds the value, which may be a secret.
+        raise ConfigurationError(
+            f"{place.rstrip(' .')}: {first['msg'].removeprefix('Value error, ')}"
+        ) from None
+    for name in names:
+        value = getattr(made, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigurationError(f"{where}{name}: must be a finite number")
+    return made
+
+
+def _printable(text: str) -> str:
+    """Return a text without what could break or forge a line of a log."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def _decode(part: str, shown: str) -> str:
@@ -205,10 +236,15 @@ def _decode(part: str, shown: str) -> str:
 
 
 def _expand(part: str, environ: Mapping[str, str], shown: str) -> str:
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in environ:
-            raise ConfigurationError(f"{shown}: the environment variable {name} is not set")
-        return environ[name]
-
-    return _VARIABLE.sub(value, part)
+    """Return a part decoded, with the values of its variables, which are taken as they are."""
+    pieces = _VARIABLE.split(part)  # texts and names by turns
+    for place, piece in enumerate(pieces):
+        if place % 2 == 0:
+            pieces[place] = _decode(piece, shown)
+        elif piece in environ:
+            pieces[place] = environ[piece]
+        else:
+            raise ConfigurationError(
+                f"{shown}: the environment variable {_printable(piece)} is not set"
+            )
+    return "".join(pieces)

@@ -273,6 +273,7 @@ class VectorIndex(Component):
                     written += len(batch) - missing
                 else:
                     written += len(batch)
+                op.is_partly_applied = written > 0
                 op.items = written
                 if progress is not None:
                     progress(written + failed, None)

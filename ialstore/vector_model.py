@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -196,11 +197,17 @@ def check_vector(value: Any, spec: IndexSpec, what: str) -> NDArray[np.float32]:
         raise InvalidInputError(
             f"{what} must have shape ({spec.dimension},), not {array.shape}"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
+    if array.dtype == np.float32:
         vector = array.astype(np.float32)
-    if not np.isfinite(vector).all():
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            vector = array.astype(np.float32)
+    # One number answers both: squares of float32 neither overflow nor vanish in float64.
+    wide = vector.astype(np.float64)
+    square = float(wide.dot(wide))
+    if not math.isfinite(square):
         raise InvalidInputError(f"{what} must be finite as float32")
-    if spec.metric == "cosine" and not vector.any():
+    if spec.metric == "cosine" and square == 0:
         raise InvalidInputError(f"{what} must not be zero: cosine has no direction to compare")
     vector.flags.writeable = False
     return vector
