@@ -9,8 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 from ialstore.errors import InvalidInputError
@@ -22,7 +21,7 @@ _VERSION = b"\x01"
 _DIGEST_BYTES = 8
 _CHECKSUM_BYTES = 6
 
-Query = Sequence[str | int | bool | None]
+Query = tuple[str | int | bool | None, ...]
 T = TypeVar("T")
 
 
@@ -64,7 +63,7 @@ def read_cursor(query: Query, cursor: str, parse: Callable[[str], T]) -> T:
 
 
 def _digest(query: Query) -> bytes:
-    return hashlib.sha256(json.dumps(list(query)).encode()).digest()[:_DIGEST_BYTES]
+    return hashlib.sha256(ascii(query).encode()).digest()[:_DIGEST_BYTES]
 
 
 def _checksum(body: bytes) -> bytes:

@@ -87,7 +87,8 @@ class Component(ABC):
         self._torn_down = False
         self._close_is_due = False
         self._running: list[int] = []  # the thread of each call
-        self._idle = threading.Condition()
+        self._guard = threading.RLock()
+        self._idle = threading.Condition(self._guard)
         _living.add(self)
 
     # -- what backends and wrappers say of themselves ------------------------------------------
@@ -209,16 +210,20 @@ class Component(ABC):
         )
 
     def _begin(self, op: Operation) -> None:
-        with self._idle, self._translating(op):
-            if self._closed:
-                raise StoreNotReadyError(
-                    f"{op.name}: this {self.backend} store is closed; open it again"
-                )
-            op.remaining()  # a call that begins after its deadline could not keep to it
-            self._running.append(threading.get_ident())
+        try:
+            with self._guard:
+                if self._closed:
+                    raise StoreNotReadyError(
+                        f"{op.name}: this {self.backend} store is closed; open it again"
+                    )
+                op.remaining()  # a call that begins after its deadline could not keep to it
+                self._running.append(threading.get_ident())
+        except IalStoreError as error:
+            self._named(op, error)
+            raise
 
     def _end(self, op: Operation, error: BaseException | None) -> None:
-        with self._idle:
+        with self._guard:
             self._running.remove(threading.get_ident())
             if self._closed:
                 self._idle.notify_all()
@@ -229,7 +234,7 @@ class Component(ABC):
             if op.is_partly_applied and isinstance(raised, IalStoreError):
                 raised.outcome = _partly(raised.outcome)
         cost.record(op.units)
-        if self._subscribers or events.everyone:
+        if self._subscribers.listeners or events.everyone.listeners:
             self._emit(op, raised)
         if is_last:
             self.close()
@@ -299,7 +304,8 @@ class Component(ABC):
             )
 
     def _forked(self) -> None:
-        self._idle = threading.Condition()
+        self._guard = threading.RLock()
+        self._idle = threading.Condition(self._guard)
         # Only the thread that forked goes on in the child, perhaps in the middle of calls.
         self._running = [one for one in self._running if one == threading.get_ident()]
         self._after_fork()

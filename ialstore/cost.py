@@ -92,5 +92,6 @@ def meter() -> Meter:
 
 def record(units: Units) -> None:
     """Add the units of a finished call to every meter that is open around it."""
-    for one in set(_active.get()):
+    active = _active.get()
+    for one in set(active) if active else ():
         one.add(units)

@@ -6,7 +6,6 @@ any content.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,8 +14,6 @@ from typing import Any
 from ialstore.cost import Units
 
 __all__ = ["Listener", "OperationEvent", "Subscribers", "subscribe"]
-
-_log = logging.getLogger("ialstore")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +47,8 @@ class Subscribers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._listeners: Mapping[object, Listener] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._listeners)
+        self.listeners: Mapping[object, Listener] = {}
+        """Never changed, only replaced."""
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` with every event from now on; returns the function that ends it."""
@@ -61,21 +56,25 @@ class Subscribers:
 
         def unsubscribe() -> None:
             with self._lock:
-                self._listeners = {
-                    one: other for one, other in self._listeners.items() if one is not this
+                self.listeners = {
+                    one: other for one, other in self.listeners.items() if one is not this
                 }
 
         with self._lock:
-            self._listeners = {**self._listeners, this: listener}
+            self.listeners = {**self.listeners, this: listener}
         return unsubscribe
 
     def emit(self, event: OperationEvent) -> None:
         """Hand the event to every listener; one that raises is logged and harms nobody."""
-        for listener in self._listeners.values():
+        for listener in self.listeners.values():
             try:
                 listener(event)
             except Exception as error:  # noqa: BLE001 - a listener must never break a call
-                _log.warning("a listener of ialstore events raised %s", type(error).__name__)
+                import logging  # slow to import, and rarely needed
+
+                logging.getLogger("ialstore").warning(
+                    "a listener of ialstore events raised %s", type(error).__name__
+                )
 
 
 everyone = Subscribers()

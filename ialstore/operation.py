@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Deadline", "Operation", "OperationOwner", "deadline"]
 
+_NOTHING: Final = Units()
 _TOO_LONG: Final = 10_000_000
 
 
@@ -147,7 +148,7 @@ class Operation:
         self._owner = owner
         self._clock = clock
         self._now: int | None = None
-        self._units = Units()
+        self._units = _NOTHING
         self._lock = threading.Lock()
         self._renewable = renewable
         scope = _current.get()

@@ -221,7 +221,9 @@ class VectorIndex(Component):
         self._require_writable("delete_session")
         check_id_part(user_id, "user_id")
         check_id_part(session_id, "session_id")
-        with self._operation("delete_session", consistency=self._reading(None), renewable=True) as op:
+        with self._operation(
+            "delete_session", consistency=self._reading(None), renewable=True
+        ) as op:
             self._bind(op)
             op.items = self._delete_session(op, user_id, session_id)
         return op.items

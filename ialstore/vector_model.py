@@ -194,9 +194,7 @@ def check_vector(value: Any, spec: IndexSpec, what: str) -> NDArray[np.float32]:
     if array.dtype.kind not in "fiu":
         raise InvalidInputError(f"{what} must hold real numbers, not {array.dtype}")
     if array.shape != (spec.dimension,):
-        raise InvalidInputError(
-            f"{what} must have shape ({spec.dimension},), not {array.shape}"
-        )
+        raise InvalidInputError(f"{what} must have shape ({spec.dimension},), not {array.shape}")
     if array.dtype == np.float32:
         vector = array.astype(np.float32)
     else:

@@ -35,11 +35,11 @@ def test_a_listener_hears_events_until_it_ends() -> None:
 
 def test_there_are_listeners_or_there_are_none() -> None:
     subscribers = Subscribers()
-    assert not subscribers
+    assert not subscribers.listeners
     end = subscribers.subscribe(print)
-    assert subscribers
+    assert subscribers.listeners
     end()
-    assert not subscribers
+    assert not subscribers.listeners
 
 
 def test_a_listener_that_subscribed_twice_ends_once_at_a_time() -> None:
@@ -58,7 +58,7 @@ def test_a_listener_that_subscribed_twice_ends_once_at_a_time() -> None:
     assert len(heard) == 7
     for end in (first, second, fourth):
         end()
-    assert not subscribers
+    assert not subscribers.listeners
 
 
 def test_a_listener_that_raises_harms_nobody_and_its_words_are_not_logged(
