@@ -154,9 +154,9 @@ class Query:
         return [one for one in found if behind is None or one.id > behind]
 
 
-users = st.sampled_from(USERS)
+users = st.sampled_from([*USERS[:1] * 4, *USERS])
 sessions = st.sampled_from(SESSIONS)
-limits = st.integers(1, 5)
+limits = st.integers(1, 4)
 places = st.integers(0, 7)
 times = st.one_of(st.none(), st.integers(-1, 3).map(lambda ticks: START + ticks * TICK))
 
@@ -166,7 +166,7 @@ def addresses(draw: st.DrawFn) -> Message:
     """Return a message for its id; one example has a few of them, to meet each often."""
     session = draw(sessions)
     message = Message.new(
-        user_id=draw(st.sampled_from([USERS[0], USERS[0], *USERS])),
+        user_id=draw(users),
         session_id=session,
         role=draw(st.sampled_from(["user", "assistant"])),
         content="",
@@ -351,13 +351,16 @@ class ConversationMachine(RuleBasedStateMachine):
         page = self.store.history(query.user, **query.arguments(), limit=limit, cursor=cursor)
         assert list(page) == query.answer(self.model, behind)[:limit]
 
-    @rule(user=users, data=st.data())
-    def sessions(self, user: str, data: st.DataObject) -> None:
+    @rule(user=users, limit=limits)
+    def sessions(self, user: str, limit: int) -> None:
+        self.compare_sessions(user, limit)
+
+    def compare_sessions(self, user: str, limit: int) -> None:
         expected = self.model.sessions(user)
         found: list[tuple[str, datetime]] = []
         cursor: str | None = None
         while True:
-            page = self.store.sessions(user, limit=data.draw(limits), cursor=cursor)
+            page = self.store.sessions(user, limit=limit, cursor=cursor)
             found += [(one.session_id, one.last_active) for one in page]
             cursor = page.cursor
             if cursor is None:
@@ -386,6 +389,16 @@ class ConversationMachine(RuleBasedStateMachine):
             assert json.dumps([[one.payload, one.metadata] for one in found]) == json.dumps(
                 [[one.payload, one.metadata] for one in self.model.live(user)]
             )
+
+    @invariant()
+    def pages_and_sessions_of_the_busiest_user_are_right(self) -> None:
+        self.compare_sessions(USERS[0], 1000)
+        found: list[Message] = []
+        page = self.store.history(USERS[0], limit=2)
+        while page.cursor is not None:
+            found += page
+            page = self.store.history(USERS[0], limit=2, cursor=page.cursor)
+        assert [*found, *page] == self.model.live(USERS[0])[::-1]
 
     def teardown(self) -> None:
         self.store.close()

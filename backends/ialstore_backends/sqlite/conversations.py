@@ -318,7 +318,12 @@ def _messages(user_id: str, rows: Sequence[_Row]) -> list[Message]:
 
 def _row_bytes(row: _Row) -> int:
     metadata_text, content, payload_text = row[-3:]
-    return text_bytes(content) + text_bytes(payload_text) + text_bytes(metadata_text)
+    size = text_bytes(content)
+    if payload_text is not None:
+        size += text_bytes(payload_text)
+    if metadata_text is not None:
+        size += text_bytes(metadata_text)
+    return size
 
 
 def _summary(user_id: str, row: _Row) -> MessageSummary:

@@ -199,7 +199,7 @@ class SqliteVectorIndex(VectorIndex):
             with self._db.reading(op) as connection:
                 state = self._db.until_free(op, lambda: _state(connection, query.user_id))
                 held = slot.held
-                if held is None:
+                if held is None or held.state != state:
                     connection.execute("BEGIN")
                     return self._search_file(op, connection, slot, query).result()
             op.note("matrix", "held")
