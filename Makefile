@@ -51,7 +51,7 @@ wheel: $(STAMP) ## Build the source distribution, and from it the wheel, into di
 	@ls dist/*
 
 clean: ## Remove everything made here, .venv included
-	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) build dist htmlcov ialstore-demo.db* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Set-up runs again when what it installs has changed.

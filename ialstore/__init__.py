@@ -7,6 +7,7 @@ answers. See ``ConversationStore``, ``VectorIndex`` and ``ContextEngine``.
 from typing import TYPE_CHECKING, Any
 
 from ialstore._version import __version__
+from ialstore.component import StoreSettings
 from ialstore.conversation import ConversationStore
 from ialstore.cost import Units, meter
 from ialstore.errors import (
@@ -46,7 +47,16 @@ from ialstore.vector_model import Hit, IndexSpec, SearchResult, VectorRecord, Wh
 
 if TYPE_CHECKING:
     from ialstore.config import open_index, open_store
-    from ialstore.context import Context, ContextBudget, ContextEngine, open_engine
+    from ialstore.context import (
+        Context,
+        ContextBudget,
+        ContextEngine,
+        DeleteReport,
+        Memory,
+        RepairReport,
+        open_engine,
+    )
+    from ialstore.embedding import Embedder, HashingEmbedder
 
 __all__ = [
     "AccessDeniedError",
@@ -60,7 +70,10 @@ __all__ = [
     "ConversationStore",
     "CorruptError",
     "DeadlineExceededError",
+    "DeleteReport",
+    "Embedder",
     "EraseReport",
+    "HashingEmbedder",
     "Hit",
     "IalStoreError",
     "IndexSpec",
@@ -68,6 +81,7 @@ __all__ = [
     "LimitExceededError",
     "LoadReport",
     "LockedError",
+    "Memory",
     "Message",
     "MessageSummary",
     "MissingDriverError",
@@ -75,11 +89,13 @@ __all__ = [
     "Outcome",
     "Page",
     "PartialWriteError",
+    "RepairReport",
     "Role",
     "SearchResult",
     "SessionInfo",
     "StorageFullError",
     "StoreNotReadyError",
+    "StoreSettings",
     "ThrottledError",
     "UnavailableError",
     "Units",
@@ -102,6 +118,11 @@ _LATER = {
     "Context": "ialstore.context",
     "ContextBudget": "ialstore.context",
     "ContextEngine": "ialstore.context",
+    "DeleteReport": "ialstore.context",
+    "Embedder": "ialstore.embedding",
+    "HashingEmbedder": "ialstore.embedding",
+    "Memory": "ialstore.context",
+    "RepairReport": "ialstore.context",
     "open_engine": "ialstore.context",
     "open_index": "ialstore.config",
     "open_store": "ialstore.config",

@@ -45,21 +45,21 @@ def read_cursor(query: Query, cursor: str, parse: Callable[[str], T]) -> T:
     if not isinstance(cursor, str):
         raise InvalidInputError(f"a cursor must be a str, not {type(cursor).__name__}")
     if len(cursor) > MAX_CURSOR_CHARACTERS or not cursor.isascii():
-        raise InvalidInputError("the cursor is damaged")
+        raise InvalidInputError("the cursor is damaged; start without one")
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidInputError("the cursor is damaged") from None
+        raise InvalidInputError("the cursor is damaged; start without one") from None
     checksum, body = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]
     canonical = base64.urlsafe_b64encode(data).rstrip(b"=").decode()
     if canonical != cursor or checksum != _checksum(body) or body[:1] != _VERSION:
-        raise InvalidInputError("the cursor is damaged")
+        raise InvalidInputError("the cursor is damaged; start without one")
     if body[1 : 1 + _DIGEST_BYTES] != _digest(query):
-        raise InvalidInputError("the cursor belongs to another query")
+        raise InvalidInputError("the cursor belongs to another query; start without one")
     try:
         return parse(body[1 + _DIGEST_BYTES :].decode())
     except (ValueError, OverflowError):
-        raise InvalidInputError("the cursor is damaged") from None
+        raise InvalidInputError("the cursor is damaged; start without one") from None
 
 
 def _digest(query: Query) -> bytes:

@@ -26,6 +26,7 @@ from ialstore.errors import (
 from ialstore.limits import DEFAULT_TIMEOUT_SECONDS
 from ialstore.model import Consistency
 from ialstore.operation import Operation, check_span
+from ialstore.url import closest
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -74,6 +75,10 @@ class Component(ABC):
     """URL scheme of the backend."""
 
     def __init__(self, **settings: Unpack[StoreSettings]) -> None:
+        known = StoreSettings.__optional_keys__
+        for name in settings:
+            if name not in known:
+                raise TypeError(f"unexpected keyword argument {name}{closest(name, known)}")
         self._settings = settings
         self._clock = settings.get("clock", utc_now)
         self._timeout_seconds = settings.get("timeout_seconds", DEFAULT_TIMEOUT_SECONDS)
@@ -107,6 +112,11 @@ class Component(ABC):
     def settings(self) -> StoreSettings:
         """The keyword arguments it was made with."""
         return self._settings
+
+    @property
+    def retention_seconds(self) -> int | None:
+        """Expiry of what has none of its own, counted from the message's creation; or None."""
+        return self._retention_seconds
 
     @property
     def held_bytes(self) -> int:

@@ -74,7 +74,8 @@ class ConversationSection:
 class VectorSection(ConversationSection):
     """The section ``[vector]``: as ``[conversation]``, and the metric.
 
-    Without a URL the vectors live beside the conversations, where their store can keep both.
+    Without a URL the vectors live beside the conversations, where their store can keep both;
+    without ``retention_days`` they stay as long as these.
     """
 
     metric: str = "cosine"
@@ -155,8 +156,9 @@ def open_store(source: ConfigSource = None, **settings: Unpack[StoreSettings]) -
         ConfigurationError: the URL or configuration is wrong.
         MissingDriverError: a driver is not installed; the text names the extra.
     """
-    section = load_config(source).conversation
-    url, kind = _target("conversation", section)
+    config = load_config(source)
+    section = config.conversation
+    url, kind = _target("conversation", section, config.origin)
     store: ConversationStore = kind.from_url(url, **_settings(section, settings))
     for wrapper, options in _wrappers("conversation", section):
         store = wrapper(store, options)
@@ -186,7 +188,7 @@ def open_index(
     if spec is None:
         embedder = make_embedder(config)
         spec = IndexSpec(embedder.dimension, section.metric, embedder.model)
-    url, kind = _target("vector", section)
+    url, kind = _target("vector", section, config.origin)
     index: VectorIndex = kind.from_url(url, spec, **_settings(section, settings))
     for wrapper, options in _wrappers("vector", section):
         index = wrapper(index, options)
@@ -213,7 +215,12 @@ def _is_url(source: ConfigSource) -> TypeGuard[str]:
 
 def _file(source: str | Path | None, environ: Mapping[str, str]) -> Path | None:
     if source is not None:
-        return Path(source)
+        path = Path(source)
+        if path.suffix != ".toml":
+            raise ConfigurationError(
+                f"{path}: a path names a .toml file; for a SQLite file write sqlite:///{path}"
+            )
+        return path
     if named := environ.get("IALSTORE_CONFIG"):
         return Path(named)
     default = Path(DEFAULT_FILE)
@@ -237,8 +244,16 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return sections from variables such as ``IALSTORE_CONTEXT__MAX_TOKENS``."""
     sections: dict[str, dict[str, Any]] = {}
     for name, text in environ.items():
+        if not name.startswith(_ENVIRONMENT_PREFIX):
+            continue
         section, separator, key = name.removeprefix(_ENVIRONMENT_PREFIX).lower().partition("__")
-        if not name.startswith(_ENVIRONMENT_PREFIX) or not separator:
+        if not separator:
+            section, _, key = section.partition("_")
+            if key and section in _SECTIONS:
+                raise ConfigurationError(
+                    f"environment variable {name}: write "
+                    f"{_ENVIRONMENT_PREFIX}{section.upper()}__{key.upper()}, with two underscores"
+                )
             continue
         if section not in _SECTIONS:
             raise ConfigurationError(
@@ -278,7 +293,16 @@ def _parse(tables: Mapping[str, Any], origin: str) -> Config:
             raise ConfigurationError(f"{origin}: {section} must be a table")
     conversation = _section(ConversationSection, tables, "conversation", origin)
     vector = _section(
-        VectorSection, {"vector": {"url": "", **tables.get("vector", {})}}, "vector", origin
+        VectorSection,
+        {
+            "vector": {
+                "url": "",
+                "retention_days": conversation.retention_days,
+                **tables.get("vector", {}),
+            }
+        },
+        "vector",
+        origin,
     )
     if not vector.url:
         scheme = conversation.url.partition(":")[0].lower()
@@ -309,7 +333,7 @@ def _option_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _target(kind: str, section: ConversationSection) -> tuple[StoreURL, type[Any]]:
+def _target(kind: str, section: ConversationSection, origin: str) -> tuple[StoreURL, type[Any]]:
     """Return the URL with all its options, and the class that answers to its scheme."""
     if not section.url:
         raise ConfigurationError(
@@ -322,7 +346,7 @@ def _target(kind: str, section: ConversationSection) -> tuple[StoreURL, type[Any
     for key in section.options:
         if key not in names:
             keys = [*names, *(one.name for one in fields(section) if one.name != "options")]
-            raise ConfigurationError(f"{kind}.{key} is unknown{closest(key, keys)}")
+            raise ConfigurationError(f"{origin}: {kind}.{key} is unknown{closest(key, keys)}")
     return url.with_options(section.options), backend
 
 

@@ -357,17 +357,26 @@ class ConversationStore(Component):
         cursor: str | None = None,
         consistency: Consistency | None = None,
     ) -> Page[Message]:
-        """Return one page of a user's messages in the order of their ids.
+        """Return one page of a user's messages in the order of their ids, the newest first.
+
+        To read on, give the cursor of a page to the same call::
+
+            page = store.history("alice", limit=100)
+            while page.cursor:
+                page = store.history("alice", limit=100, cursor=page.cursor)
 
         Args:
             user_id: the tenant.
             session_id: only this session.
-            since: only messages of this time or later.
-            until: only messages before this time.
+            since: only messages of this time or later; timezone-aware.
+            until: only messages before this time; timezone-aware.
             newest_first: the newest first, or the oldest.
             limit: 1 to 1,000 messages; a page also ends at 16 MiB.
-            cursor: of the page before.
+            cursor: ``cursor`` of the page before; None for the first page.
             consistency: the strongest on offer by default.
+
+        Returns:
+            The messages, and a cursor unless they are the last.
 
         Raises:
             InvalidInputError: an argument breaks the contract, since > until, or the cursor is
@@ -474,7 +483,8 @@ class ConversationStore(Component):
     def _encode_batch(self, messages: Sequence[Message]) -> list[EncodedMessage]:
         if len(messages) > MAX_APPEND:
             raise LimitExceededError(
-                f"{len(messages):,} messages in one append, more than {MAX_APPEND}"
+                f"{len(messages):,} messages in one append, more than {MAX_APPEND}; append them in "
+                "batches, or restore them with bulk_load"
             )
         if len(messages) == 1:  # the common case needs no look at the others
             return [encode_message(messages[0], retention_seconds=self._retention_seconds)]

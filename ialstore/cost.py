@@ -86,6 +86,8 @@ def meter() -> Meter:
     ...     pass
     >>> m.units.requests
     0
+
+    Embedded stores use no units; services report theirs.
     """
     return Meter()
 

@@ -240,7 +240,7 @@ class _Clock:
     """Hands out microseconds, each later than the one before, also when the clock steps back."""
 
     def __init__(self) -> None:
-        self._last = 0
+        self.last = 0
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
             os.register_at_fork(after_in_child=self._renew_lock)
@@ -251,11 +251,11 @@ class _Clock:
     def next(self, at_least: int) -> int:
         now = max(time.time_ns() // 1000, at_least)
         with self._lock:
-            microseconds = max(now, self._last + 1)
+            microseconds = max(now, self.last + 1)
             # Checked before it is kept, so that a clock set right again finds no trace of it.
             if microseconds > MAX_MICROSECONDS:
                 raise InvalidInputError("the clock lies after the year 9999")
-            self._last = microseconds
+            self.last = microseconds
             return microseconds
 
 
@@ -275,7 +275,9 @@ def after_microseconds(after: str) -> int:
     """
     check_message_id(after)
     microseconds = id_microseconds(after)
-    if microseconds > time.time_ns() // 1000 + MAX_AHEAD_SECONDS * 1_000_000:
+    ahead = microseconds - time.time_ns() // 1000
+    # An id of this process stays good when the clock steps back.
+    if ahead > MAX_AHEAD_SECONDS * 1_000_000 and microseconds > _clock.last:
         raise InvalidInputError(
             f"after={after} lies more than {MAX_AHEAD_SECONDS // 60} minutes ahead of the clock"
         )

@@ -162,14 +162,14 @@ class Message:
                 the same id; needs ``created_at``. Without it the id ends in random bits.
             seq: microseconds to add to ``created_at``, for imports with coarse times.
             after: id of an earlier message; the new one is at least a microsecond later.
-            payload: see the class, as for all that follow.
-            name: see the class.
-            turn_id: see the class.
-            source_id: see the class.
-            summary: see the class.
-            tokens: see the class.
-            metadata: see the class.
-            expires_at: see the class.
+            payload: JSON of the message in its maker's own form, such as tool calls.
+            name: speaker, agent or tool.
+            turn_id: shared by messages that belong together.
+            source_id: the id it had elsewhere.
+            summary: a short form of the content.
+            tokens: its length in tokens of the maker's model.
+            metadata: anything else, as a JSON object.
+            expires_at: timezone-aware; from then on no read shows it.
 
         Raises:
             InvalidInputError: an argument breaks the contract.
@@ -292,7 +292,10 @@ def encode_message(message: Message, *, retention_seconds: int | None = None) ->
         LimitExceededError: a size or depth is past its limit.
     """
     if not isinstance(message, Message):
-        raise InvalidInputError(f"expected a Message, not {type(message).__name__}")
+        raise InvalidInputError(
+            f"expected a Message, not {type(message).__name__}"
+            + ("; write append(*messages)" if isinstance(message, (list, tuple)) else "")
+        )
     check_message_id(message.id)
     check_id_part(message.user_id, "user_id")
     check_id_part(message.session_id, "session_id")
@@ -474,7 +477,7 @@ class SessionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a listing; iterating and ``len`` go over its items."""
+    """One page of a listing; iterating, ``len`` and ``page[0]`` go over its items."""
 
     items: tuple[T, ...]
     cursor: str | None = None
@@ -485,6 +488,9 @@ class Page(Generic[T]):
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def __getitem__(self, place: int) -> T:
+        return self.items[place]
 
 
 @dataclass(frozen=True, slots=True)

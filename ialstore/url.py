@@ -62,7 +62,9 @@ class StoreURL:
         scheme, colon, rest = text.partition(":")
         scheme = scheme.lower()
         if not colon or _SCHEME.fullmatch(scheme) is None:
-            raise ConfigurationError(f"{shown} is not a URL; write scheme:..., such as memory:")
+            raise ConfigurationError(
+                f"{shown} is not a URL; for a SQLite file write sqlite:///{shown}"
+            )
         if "#" in rest:
             raise ConfigurationError(f"{shown} has a fragment; write %23 for a # in a name")
         rest, _, query = rest.partition("?")

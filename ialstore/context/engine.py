@@ -63,8 +63,8 @@ class ContextEngine:
 
         Args:
             store: keeps the messages.
-            index: keeps a vector for each message of user or assistant that has words. Give it
-                the same retention as the store.
+            index: keeps a vector for each message of user or assistant that has words, for as
+                long as the store keeps the message.
             embedder: makes the vectors; the one that the index was made with.
             budget: how much a context may hold.
             token_counter: counts the tokens of a text; by default an estimate.

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from ialstore.context.render import memory_block, memory_line, rendered_message, shown_context
+from ialstore.context.render import (
+    in_turns,
+    memory_block,
+    memory_line,
+    rendered_message,
+    shown_context,
+)
 from ialstore.cost import Units
 from ialstore.ids import Role, id_time
 
@@ -117,9 +123,10 @@ class Context:
 
         First the memories in the order of time, as one marked block in the user role; then the
         recent messages as they are: role, content, name where there is one, and what the payload
-        adds or replaces. The query itself is not among them.
+        adds or replaces; those of one turn stand together. The query itself is not among them:
+        add ``{"role": "user", "content": query}`` unless it was saved before the build.
         """
-        messages = [copy.deepcopy(rendered_message(message)) for message in self.recent]
+        messages = [copy.deepcopy(rendered_message(message)) for message in in_turns(self.recent)]
         if not self.memories:
             return messages
         return [memory_block(self.memories), *messages]

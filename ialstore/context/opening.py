@@ -28,7 +28,7 @@ def open_engine(source: ConfigSource = None, **settings: Unpack[StoreSettings]) 
         MissingDriverError: a driver is not installed; the text names the extra.
     """
     config = load_config(source)
-    budget = validated(ContextBudget, config.context, "context.")
+    budget = validated(ContextBudget, config.context, f"{config.origin}: context.")
     embedder = make_embedder(config)
     store = open_store(config, **settings)
     try:

@@ -11,14 +11,14 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from ialstore.context.model import Context, Memory
     from ialstore.ids import Role
     from ialstore.model import Message
 
-__all__ = ["memory_block", "memory_line", "rendered_message", "shown_context"]
+__all__ = ["in_turns", "memory_block", "memory_line", "rendered_message", "shown_context"]
 
 MEMORY_HEADER: Final = (
     "[Recalled memories] Excerpts from earlier conversations, found for the question below. They "
@@ -35,6 +35,25 @@ _UNSAFE: Final = re.compile(
 
 # What a terminal obeys instead of showing it.
 _CONTROL: Final = re.compile(f"[\x00-\x08\x0a-\x1f\x7f]|{_UNSAFE.pattern}")
+
+
+def in_turns(messages: Sequence[Message]) -> list[Message]:
+    """Return messages in order, but those of one turn together, where its first one stands.
+
+    Where sessions interleave, the result of a tool still follows its call, as providers demand.
+    """
+    first: dict[tuple[str, str], int] = {}
+    places = [
+        place
+        if message.turn_id is None
+        else first.setdefault((message.session_id, message.turn_id), place)
+        for place, message in enumerate(messages)
+    ]
+    return [message for _, message in sorted(zip(places, messages, strict=True), key=_place)]
+
+
+def _place(pair: tuple[int, Message]) -> int:
+    return pair[0]
 
 
 def rendered_message(message: Message) -> dict[str, Any]:

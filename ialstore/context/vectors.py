@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ialstore._text import from_seconds
 from ialstore.embedding import embedded_text, has_words
 from ialstore.errors import ConfigurationError, IalStoreError, UnavailableError
 from ialstore.ids import Role
 from ialstore.limits import MAX_TEXT_BYTES
+from ialstore.model import default_expiry
 from ialstore.vector_model import VectorRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
     from typing import Any
 
     from numpy.typing import NDArray
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from ialstore.model import Message
     from ialstore.vector_model import IndexSpec
 
-__all__ = ["CheckedEmbedder", "kept_text", "make_records", "may_be_cut", "needs_vector"]
+__all__ = ["CheckedEmbedder", "expiry", "kept_text", "make_records", "may_be_cut", "needs_vector"]
 
 _LONGEST_CHARACTER: Final = 4  # bytes of UTF-8
 
@@ -114,8 +117,18 @@ class CheckedEmbedder:
         return vectors
 
 
-def make_records(embedder: CheckedEmbedder, messages: Sequence[Message]) -> list[VectorRecord]:
-    """Embed messages and return their records."""
+def expiry(message: Message, retention_seconds: int | None) -> datetime | None:
+    """Return when a store with this retention lets a message expire."""
+    if message.expires_at is not None:
+        return message.expires_at
+    seconds = default_expiry(message.id, retention_seconds)
+    return None if seconds is None else from_seconds(seconds)
+
+
+def make_records(
+    embedder: CheckedEmbedder, messages: Sequence[Message], retention_seconds: int | None
+) -> list[VectorRecord]:
+    """Embed messages and return their records, which expire with the store's messages."""
     vectors = embedder.embed(messages)
     return [
         VectorRecord(
@@ -124,7 +137,7 @@ def make_records(embedder: CheckedEmbedder, messages: Sequence[Message]) -> list
             message.session_id,
             message.role,
             kept_text(message.content),
-            message.expires_at,
+            expiry(message, retention_seconds),
         )
         for message, vector in zip(messages, vectors, strict=True)
     ]

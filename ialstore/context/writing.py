@@ -11,10 +11,10 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from ialstore._text import ceil_seconds
+from ialstore._text import ceil_seconds, from_seconds
 from ialstore.context.model import DeleteReport
 from ialstore.context.overlaps import Overlaps
-from ialstore.context.vectors import kept_text, make_records, needs_vector
+from ialstore.context.vectors import expiry, kept_text, make_records, needs_vector
 from ialstore.embedding import embedded_text
 from ialstore.errors import (
     IalStoreError,
@@ -24,10 +24,11 @@ from ialstore.errors import (
 )
 from ialstore.ids import check_id_part
 from ialstore.limits import MAX_GET
-from ialstore.model import AppendResult, EraseReport, Message, default_expiry, encode_message
+from ialstore.model import AppendResult, EraseReport, Message, encode_message
 
 if TYPE_CHECKING:
-    from ialstore.component import Component
+    from datetime import datetime
+
     from ialstore.context.sessions import Sessions
     from ialstore.context.vectors import CheckedEmbedder
     from ialstore.conversation import ConversationStore
@@ -149,7 +150,8 @@ class Writer:
 
     def _put(self, user_id: str, messages: Sequence[Message]) -> None:
         if messages:
-            self._index.upsert(user_id, make_records(self._embedder, messages))
+            records = make_records(self._embedder, messages, self._store.retention_seconds)
+            self._index.upsert(user_id, records)
 
     def _as_stored(self, messages: Sequence[Message], result: AppendResult) -> list[Message]:
         """Return the messages as the store has them: a duplicate kept its first expiry."""
@@ -167,8 +169,7 @@ class Writer:
         if needed != needs_vector(other):
             return False
         return not needed or (
-            embedded_text(one) == embedded_text(other)
-            and _expiry(one, self._store) == _expiry(other, self._store)
+            embedded_text(one) == embedded_text(other) and self._expiry(one) == self._expiry(other)
         )
 
     def _has_its_vector(self, message: Message) -> bool:
@@ -176,10 +177,15 @@ class Writer:
         records = self._index.get(message.user_id, [message.id])
         if not (records and needs_vector(message)):
             return not records and not needs_vector(message)
-        expiry = None if records[0].expires_at is None else records[0].expires_at.timestamp()
-        return records[0].text == kept_text(message.content) and expiry == _expiry(
-            message, self._index
-        )
+        expected = self._expiry(message)
+        if expected is None:  # then the index's own retention holds
+            expected = expiry(message, self._index.retention_seconds)
+        return records[0].text == kept_text(message.content) and records[0].expires_at == expected
+
+    def _expiry(self, message: Message) -> datetime | None:
+        """Return when the store lets a message expire, in whole seconds."""
+        when = expiry(message, self._store.retention_seconds)
+        return None if when is None else from_seconds(ceil_seconds(when, "expires_at"))
 
     # -- removing -------------------------------------------------------------------------------
 
@@ -271,11 +277,3 @@ def _explained(messages: tuple[Message, ...], state: str = "") -> Generator[None
             if error.outcome is Outcome.NOT_APPLIED:
                 error.outcome = Outcome.PARTIAL
         raise
-
-
-def _expiry(message: Message, part: Component) -> int | None:
-    """Return when a store or index lets a message expire, seconds since 1970."""
-    if message.expires_at is not None:
-        return ceil_seconds(message.expires_at, "expires_at")
-    days = part.settings.get("retention_days")
-    return default_expiry(message.id, None if days is None else int(days * 86_400))

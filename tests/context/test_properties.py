@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ialstore.context import estimate_tokens
+from ialstore.context.render import in_turns
 from ialstore.context.tokens import MESSAGE_TOKENS
 
 WORDS = st.lists(st.sampled_from(["cat", "dog", "tuna", "?", "\n", "中文", "x" * 30]), max_size=12)
@@ -46,7 +47,7 @@ def erratic(text: str) -> int:
 def sent(context: Any, counter: Any) -> int:
     """Return the tokens of what a context sends, counted from outside."""
     total = 0
-    given = [None] * bool(context.memories) + [message.tokens for message in context.recent]
+    given = [None] * bool(context.memories) + [one.tokens for one in in_turns(context.recent)]
     for message, tokens in zip(context.as_messages(), given, strict=True):
         total += MESSAGE_TOKENS
         if tokens is not None:

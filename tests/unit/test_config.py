@@ -117,6 +117,18 @@ def test_vectors_live_beside_the_conversations_unless_configured() -> None:
     assert load_config({"vector": {"metric": "dot"}}).vector.url == "sqlite:///ialstore.db"
 
 
+def test_vectors_stay_as_long_as_the_conversations_unless_configured() -> None:
+    kept = load_config({"conversation": {"retention_days": 7}})
+    assert kept.vector.retention_days == 7
+    other = load_config({"conversation": {"retention_days": 7}, "vector": {"retention_days": 9}})
+    assert other.vector.retention_days == 9
+
+
+def test_a_misspelt_setting_is_named() -> None:
+    with pytest.raises(TypeError, match=r"timeout; did you mean timeout_seconds\?"):
+        open_store("memory:", timeout=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
 def test_a_store_that_keeps_no_vectors_asks_for_an_index() -> None:
     config = load_config({"conversation": {"url": "other://x"}})
     with pytest.raises(ConfigurationError, match=r"set url in the section \[vector\]"):
@@ -132,7 +144,7 @@ def test_a_store_that_keeps_no_vectors_asks_for_an_index() -> None:
         ({"conversation": {"timeout_seconds": "soon"}}, r"conversation\.timeout_seconds"),
         (
             {"conversation": {"url": "memory:", "timeout_second": 1}},
-            r"conversation\.timeout_second is unknown; did you mean timeout_seconds\?",
+            r"the dict: conversation\.timeout_second is unknown; did you mean timeout_seconds\?",
         ),
         ({"conversation": {"url": "memory:", "wrap": ["rety"]}}, r"did you mean retry\?"),
         (
@@ -144,6 +156,8 @@ def test_a_store_that_keeps_no_vectors_asks_for_an_index() -> None:
             "names its wrapper with use",
         ),
         ("nowhere:", "no conversation store nowhere"),
+        ("memory.db", r"memory\.db is not a URL; for a SQLite file write sqlite:///memory\.db"),
+        (Path("memory.db"), r"memory\.db: a path names a \.toml file; .* sqlite:///memory\.db"),
         ("absent.toml", r"absent\.toml can't be read"),
     ],
 )
@@ -171,6 +185,7 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     [
         ({"IALSTORE_CONTEX__MAX_TOKENS": "1"}, r"did you mean context\?"),
         ({"IALSTORE_CONVERSATION__WRAP": "retry"}, "must be a JSON list"),
+        ({"IALSTORE_CONVERSATION_URL": "memory:"}, "write IALSTORE_CONVERSATION__URL"),
     ],
 )
 def test_a_wrong_variable_is_named(environ: dict[str, str], message: str) -> None:

@@ -489,3 +489,14 @@ def test_a_forked_child_takes_new_random_bits() -> None:
 
     parent, child = result.stdout.split()
     assert parent[24:] != child[24:]
+
+
+def test_an_id_of_this_process_stays_good_for_after_when_the_clock_steps_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """M4: after is at most 5 minutes ahead; what this process made itself is never too far."""
+    newest = Message.new(user_id="u", session_id="s", role="user", content="")
+    an_hour_ago = time.time_ns() - 3_600 * 10**9
+    monkeypatch.setattr("ialstore.ids.time.time_ns", lambda: an_hour_ago)
+    reply = Message.new(user_id="u", session_id="s", role="user", content="", after=newest.id)
+    assert reply.id > newest.id

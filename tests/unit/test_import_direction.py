@@ -33,7 +33,7 @@ LAYERS = (
     ("registry", "config", "embedding", "formats", "wrappers", "aio"),
     ("context",),
     ("migrate", "compare", "testing"),
-    ("cli",),
+    ("cli", "__main__"),
 )
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 FACE = LAYER["context"]  # `ialstore` itself offers everything up to here
@@ -61,9 +61,7 @@ def layer_of(module: str) -> int | None:
     parts = module.split(".")
     if len(parts) == 1:
         return FACE
-    if parts[1].startswith("_"):
-        return 0
-    return LAYER.get(parts[1])
+    return LAYER.get(parts[1], 0 if parts[1].startswith("_") else None)
 
 
 def modules(source_root: Path, package: str) -> Iterator[tuple[str, Path]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ialstore import InvalidInputError, LimitExceededError, Message, MessageSummary
+from ialstore import InvalidInputError, LimitExceededError, Message, MessageSummary, Page
 from ialstore._cursor import make_cursor
 from ialstore.ids import HIGHEST_ID, LOWEST_ID, lowest_id_at, next_id
 from ialstore.limits import MAX_PAGE_BYTES
@@ -269,3 +269,8 @@ def test_a_range_is_all_of_a_user_unless_said() -> None:
     made = HistoryQuery("u")
     assert (made.lower, made.upper, made.session_id) == (LOWEST_ID, HIGHEST_ID, None)
     assert lowest_id_at(0) == made.lower
+
+
+def test_the_items_of_a_page_are_found_by_place() -> None:
+    assert Page(("first", "last"))[0] == "first"
+    assert Page(("first", "last"))[-1] == "last"
