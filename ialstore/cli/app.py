@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from ialstore._version import __version__
@@ -45,8 +46,30 @@ _EPILOG: Final = (
 # Typer raises the errors of click, or of its own copy of click: this names either.
 _UsageError: Final = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
+
+def _unlabelled(parameters: list[Any]) -> list[Any]:
+    """Return parameters; what only is given or not shows no type in the help."""
+    for one in parameters:
+        if getattr(one, "is_flag", False):
+            one.metavar = ""
+    return parameters
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters for the parser and the help."""
+        return _unlabelled(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters for the parser and the help."""
+        return _unlabelled(super().get_params(ctx))
+
+
 _app = typer.Typer(
     name="ialstore",
+    cls=_Group,
     help="The memory of an LLM agent: conversations, vectors, and the context built from both.",
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -94,10 +117,10 @@ _COMMANDS: Final[dict[str, dict[str, Callable[..., ExitCode | None]]]] = {
 
 for _panel, _commands in _COMMANDS.items():
     for _name, _command in _commands.items():
-        _app.command(_name, rich_help_panel=_panel)(framed(_command))
+        _app.command(_name, cls=_Command, rich_help_panel=_panel)(framed(_command))
 
-_config = typer.Typer(name="config", help="Look at the configuration.")
-_config.command("check")(framed(check_config))
+_config = typer.Typer(name="config", cls=_Group, help="Look at the configuration.")
+_config.command("check", cls=_Command)(framed(check_config))
 _app.add_typer(_config, rich_help_panel="Start")
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec,
 
 import typer
 
-from ialstore.cli.exits import ExitCode, describe, exit_code, print_error
+from ialstore.cli.exits import ExitCode, NothingFoundError, describe, exit_code, print_error
 from ialstore.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ DebugOption = Annotated[
     typer.Option("--debug", help="Show where an error came from.", rich_help_panel=_PANEL),
 ]
 
+
+_IN_FILES: Final = ("sqlite",)
+"""Schemes of what is kept in a file and made by opening it."""
 
 _SHARED: Final = {
     "config": (ConfigOption, None),
@@ -116,28 +119,62 @@ class Common:
             raise ConfigurationError("give either --config or --url, not both")
         return load_config(self.config if self.url is None else self.url)
 
-    def open_store(self) -> ConversationStore:
-        """Return the conversation store; close it after use."""
+    def open_store(self, *, create: bool = False) -> ConversationStore:
+        """Return the conversation store; close it after use.
+
+        Args:
+            create: a database that is not there is made; otherwise that is an error.
+        """
         from ialstore.config import open_store
 
-        return open_store(self.load())
+        config = self.load()
+        if not create:
+            _require(config.conversation.url)
+        return open_store(config)
 
     @contextmanager
-    def open_parts(self) -> Generator[Parts]:
-        """Open the conversation store and, where one is configured, the vector index."""
+    def open_parts(self, *, create: bool = False) -> Generator[Parts]:
+        """Open the conversation store and, where one is configured, the vector index.
+
+        Args:
+            create: see ``open_store``.
+        """
         from ialstore.config import open_index, open_store
 
-        config = self.load()
+        config = self._load_all(create=create)
         with ExitStack() as opened:
             store = opened.enter_context(open_store(config))
             index = opened.enter_context(open_index(config)) if config.vector.url else None
             yield Parts(config, store, index)
 
-    def open_engine(self) -> ContextEngine:
-        """Return the context engine; close it after use."""
+    def open_engine(self, *, create: bool = False) -> ContextEngine:
+        """Return the context engine; close it after use.
+
+        Args:
+            create: see ``open_store``.
+        """
         from ialstore.context.opening import open_engine
 
-        return open_engine(self.load())
+        return open_engine(self._load_all(create=create))
+
+    def _load_all(self, *, create: bool) -> Config:
+        config = self.load()
+        if not create:
+            _require(config.conversation.url)
+            _require(config.vector.url, remedy="run ialstore setup")
+        return config
+
+
+def _require(url: str, remedy: str = "import something") -> None:
+    """Refuse to read from a database that is not there: opening it would make it."""
+    from ialstore.url import StoreURL, redact_url
+
+    if url.partition(":")[0].lower() not in _IN_FILES:
+        return
+    if not Path(StoreURL.parse(url).file_path()).exists():
+        raise NothingFoundError(
+            f"there is no database at {redact_url(url)}; {remedy}, or name another with --url"
+        )
 
 
 Command = Callable[Concatenate[Common, P], "ExitCode | None"]
@@ -167,12 +204,17 @@ def framed(command: Command[P]) -> Callable[..., int]:
     def run(ctx: typer.Context, **given: Any) -> int:
         return _run(command, ctx.obj, given)
 
-    run.__doc__ = command.__doc__
+    run.__doc__ = _joined(command.__doc__ or "")
     run.__name__ = command.__name__
     # Typer reads the arguments of a command off its signature and annotations.
     run.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     run.__annotations__ = {name: one.annotation for name, one in parameters.items()}
     return run
+
+
+def _joined(text: str) -> str:
+    """Return a text with each of its paragraphs on one line, for help of any width."""
+    return "\n\n".join(" ".join(one.split()) for one in inspect.cleandoc(text).split("\n\n"))
 
 
 def _run(

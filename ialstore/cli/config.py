@@ -40,12 +40,18 @@ def check_config(common: Common) -> None:
     common.out.table(
         ["section", "key", "value"],
         [
-            [name, key, value if isinstance(value, str) else dump_json(value)]
+            [name, key, _shown(value)]
             for name, section in sections.items()
             for key, value in section.items()
         ],
     )
     common.out.line("The configuration is valid; ialstore check looks into the stores themselves.")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else dump_json(value)
 
 
 def _conversation(config: Config) -> dict[str, Any]:

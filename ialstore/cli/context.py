@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ialstore.cli.output import Output
-    from ialstore.context.model import Context, Memory
+    from ialstore.context.model import Context, Memory, Timings
 
 __all__ = ["context", "context_document", "show_memories", "what_it_took"]
 
@@ -75,13 +75,22 @@ def show_memories(out: Output, memories: Sequence[Memory]) -> None:
 
 def what_it_took(built: Context) -> str:
     """Return tokens, times and what was left out, in one line."""
-    times = built.timings
     reasons = Counter(str(one.reason) for one in built.left_out)
     left_out = ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items()))
+    return f"{built.tokens:,} of {built.max_tokens:,} tokens; {_times(built.timings)}" + (
+        f"; left out: {left_out}" if left_out else ""
+    )
+
+
+def _times(times: Timings) -> str:
+    """Return the time of a build and its parts, which add up to it."""
+    total = round(times.total_ms, 1)
+    parts = {"store": times.store_ms, "embed": times.embed_ms, "search": times.search_ms}
+    shown = {name: round(part, 1) for name, part in parts.items()}
+    rest = total - sum(shown.values())
     return (
-        f"{built.tokens:,} of {built.max_tokens:,} tokens; {times.total_ms:.1f} ms "
-        f"(store {times.store_ms:.1f}, embed {times.embed_ms:.1f}, search {times.search_ms:.1f})"
-        + (f"; left out: {left_out}" if left_out else "")
+        f"{total:.1f} ms ({' + '.join(f'{name} {part:.1f}' for name, part in shown.items())} "
+        + (f"+ other {rest:.1f})" if rest >= 0 else f"- {-rest:.1f} side by side)")
     )
 
 

@@ -97,9 +97,9 @@ def demo(
     again = shlex.join(
         ["--config", str(common.config)] if common.config is not None else ["--url", where]
     )
-    out.line(f'  ialstore context {again} --user {USER} "Who keeps the piano?"')
-    out.line(f"  ialstore history {again} --user {USER}")
-    out.line("  ialstore demo   # again: it finds what it stored")
+    out.command(f'  ialstore context {again} --user {USER} "Who keeps the piano?"')
+    out.command(f"  ialstore history {again} --user {USER}")
+    out.command("  ialstore demo   # again: it finds what it stored")
 
 
 def _store_sample(out: Output, engine: ContextEngine) -> Loaded:

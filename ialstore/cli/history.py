@@ -8,7 +8,7 @@ import typer
 
 from ialstore.cli.common import Common
 from ialstore.cli.documents import message_document
-from ialstore.cli.lookup import no_messages
+from ialstore.cli.lookup import following, no_messages
 from ialstore.cli.options import (
     CursorOption,
     LimitOption,
@@ -56,7 +56,7 @@ def history(
 
     They read downwards, as they were said. With --json they come in the order of the listing.
     """
-    with common.open_store() as store:
+    with common.open_store() as store, following(cursor):
         page = store.history(
             user,
             session_id=session,

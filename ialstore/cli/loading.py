@@ -29,14 +29,14 @@ class Loaded:
         duplicates: how many were already there.
         conflicts: ids that are stored with other content, and were left as they are.
         users: whose messages there were.
-        sessions: user and session of each.
+        sessions: user and session of each, in the order of the load.
     """
 
     stored: int = 0
     duplicates: int = 0
     conflicts: list[str] = field(default_factory=list[str])
     users: set[str] = field(default_factory=set[str])
-    sessions: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    sessions: dict[tuple[str, str], None] = field(default_factory=dict[tuple[str, str], None])
 
     @property
     def seen(self) -> int:
@@ -76,7 +76,7 @@ def load(
     for message in messages:
         user_id = message.user_id
         loaded.users.add(user_id)
-        loaded.sessions.add((user_id, message.session_id))
+        loaded.sessions[user_id, message.session_id] = None
         size = encode_message(message).size
         batch = waiting.get(user_id)
         if batch is not None and (

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ialstore.cli.exits import NothingFoundError
+from ialstore.errors import InvalidInputError
 from ialstore.limits import MAX_PAGE
 
 if TYPE_CHECKING:
     from ialstore.conversation import ConversationStore
     from ialstore.model import Page
 
-__all__ = ["all_users", "no_messages", "walk"]
+__all__ = ["all_users", "following", "no_messages", "walk"]
 
 T = TypeVar("T")
 
@@ -33,6 +35,18 @@ def walk(page_of: Callable[[str | None], Page[T]]) -> Iterator[T]:
         cursor = page.cursor
         if cursor is None:
             return
+
+
+@contextmanager
+def following(cursor: str | None) -> Generator[None]:
+    """Say what to do about a cursor that is refused inside."""
+    try:
+        yield
+    except InvalidInputError as error:
+        if cursor is None or not str(error).startswith("the cursor "):
+            raise
+        what = str(error).partition(";")[0]
+        raise InvalidInputError(f"{what}; start without --cursor") from error
 
 
 def all_users(store: ConversationStore) -> Iterator[str]:

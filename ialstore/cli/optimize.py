@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ialstore.cli.common import Common
+from ialstore.cli.lookup import no_messages
 from ialstore.cli.options import UserOption
 from ialstore.cli.text import counted
 
@@ -26,6 +27,9 @@ def optimize(common: Common, user: UserOption) -> None:
         for part in parts:
             with common.out.progress(f"optimizing {part.KIND}s") as progress:
                 reports.append((part, part.optimize(user, progress=progress)))
+        removed = sum(report.removed for _, report in reports)
+        if not removed and not parts.store.history(user, limit=1).items:
+            raise no_messages(parts.store, user)
     if common.json:
         documents = [
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -15,10 +16,19 @@ __all__ = [
     "RolesOption",
     "SessionOption",
     "SinceOption",
+    "SpeakingRole",
     "UntilOption",
     "UserOption",
     "YesOption",
 ]
+
+
+class SpeakingRole(StrEnum):
+    """Who says what is searched."""
+
+    USER = Role.USER
+    ASSISTANT = Role.ASSISTANT
+
 
 UserOption = Annotated[str, typer.Option("--user", "-u", metavar="USER", help="User id.")]
 OptionalUserOption = Annotated[
@@ -42,6 +52,7 @@ UntilOption = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Before this day or time.")
 ]
 RolesOption = Annotated[
-    list[Role] | None, typer.Option("--role", help="Only this role; may be given several times.")
+    list[SpeakingRole] | None,
+    typer.Option("--role", metavar="ROLE", help="Only user, or only assistant; may come again."),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]

@@ -21,6 +21,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -30,6 +31,8 @@ from ialstore.component import no_progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
     from typing import TextIO
+
+    from rich.console import RenderableType
 
 __all__ = ["Output"]
 
@@ -50,6 +53,7 @@ class Output:
             self.speak_utf8()
         self._out = _console(sys.stdout)
         self._err = _console(sys.stderr)
+        self._begun = False
 
     @property
     def is_terminal(self) -> bool:
@@ -66,23 +70,28 @@ class Output:
 
     def line(self, text: str = "", *, style: str = "") -> None:
         """Write a line of text."""
-        self._out.print(Text(in_line(text), style))
+        self._print(Text(in_line(text), style))
+
+    def command(self, text: str) -> None:
+        """Write a command to copy: a terminal wraps it, but no line break is put into it."""
+        self._print(Text(in_line(text)), soft_wrap=True)
 
     def heading(self, text: str) -> None:
-        """Write a heading, with a line above it."""
-        self._out.print()
+        """Write a heading, with an empty line above it unless it is the first thing written."""
+        if self._begun:
+            self._print()
         if self.is_terminal:
-            self._out.rule(Text(in_line(text), "bold"), align="left", style="dim")
+            self._print(Rule(Text(in_line(text), "bold"), align="left", style="dim"))
         else:
-            self._out.print(Text(in_line(text)))
+            self._print(Text(in_line(text)))
 
     def parts(self, *parts: tuple[str, str]) -> None:
         """Write a line made of texts, each with its style."""
-        self._out.print(_assembled(parts))
+        self._print(_assembled(parts))
 
     def paragraph(self, text: str, *, indent: int) -> None:
         """Write a text that may have many lines, indented."""
-        self._out.print(Padding(Text(printable(text)), (0, 0, 0, indent), expand=False))
+        self._print(Padding(Text(printable(text)), (0, 0, 0, indent), expand=False))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Write a table; numbers stand on the right where the heading starts with ``#``."""
@@ -97,7 +106,11 @@ class Output:
             )
         for row in rows:
             table.add_row(*(Text(in_line(cell)) for cell in row))
-        self._out.print(table)
+        self._print(table)
+
+    def _print(self, *shown: RenderableType, soft_wrap: bool = False) -> None:
+        self._begun = True
+        self._out.print(*shown, soft_wrap=soft_wrap)
 
     def note(self, text: str) -> None:
         """Write a remark to standard error: what a program that reads the output need not see."""

@@ -19,6 +19,7 @@ from ialstore.cli.options import (
 )
 from ialstore.cli.text import moment, parse_time, shortened
 from ialstore.errors import ConfigurationError, InvalidInputError
+from ialstore.ids import Role
 from ialstore.limits import MAX_GET
 
 if TYPE_CHECKING:
@@ -45,7 +46,11 @@ def search(
     since: SinceOption = None,
     until: UntilOption = None,
 ) -> None:
-    """Find the messages of a user that are nearest to a query, best first; times are UTC."""
+    """Find the messages of a user that are nearest to a query, best first; times are UTC.
+
+    Searched are messages of the roles user and assistant that have words in them; ialstore history
+    shows the others too.
+    """
     from ialstore.config import make_embedder
     from ialstore.embedding import has_words
     from ialstore.vector_model import Where
@@ -53,7 +58,7 @@ def search(
     where = Where(
         session_id=session,
         exclude_session_id=exclude_session,
-        roles=role or None,
+        roles=[Role(one) for one in role] if role else None,
         since=parse_time(since, "--since"),
         until=parse_time(until, "--until"),
     )

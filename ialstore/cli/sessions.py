@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ialstore.cli.common import Common
-from ialstore.cli.lookup import no_messages
+from ialstore.cli.lookup import following, no_messages
 from ialstore.cli.options import CursorOption, LimitOption, UserOption
 from ialstore.cli.text import iso, moment
 
@@ -14,7 +14,7 @@ def sessions(
     common: Common, user: UserOption, limit: LimitOption = 50, cursor: CursorOption = None
 ) -> None:
     """List the sessions of a user, the latest active first; times are UTC."""
-    with common.open_store() as store:
+    with common.open_store() as store, following(cursor):
         page = store.sessions(user, limit=limit, cursor=cursor)
         if not page.items and cursor is None:
             raise no_messages(store, user)

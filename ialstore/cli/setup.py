@@ -9,7 +9,7 @@ __all__ = ["setup"]
 
 def setup(common: Common) -> None:
     """Create the tables, indexes and files that are missing; change nothing that is there."""
-    with common.open_parts() as parts:
+    with common.open_parts(create=True) as parts:
         for part in parts:
             part.setup()
     if common.json:

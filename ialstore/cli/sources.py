@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ialstore.model import Message
 
-__all__ = ["Format", "Naming", "Source", "open_source"]
+__all__ = ["AssumedTime", "Format", "Naming", "Source", "open_source"]
 
 _BOM: Final = "\ufeff"
 _LINES: Final = (".jsonl", ".ndjson")
@@ -43,13 +43,27 @@ class Naming:
 
     Attributes:
         user_id: for what names no user.
-        session_id: for lines that name no session; of chats, what their names begin with.
-        created_at: for chats without a time.
+        session_id: for lines that name no session; of chats, the name of the first, and what those
+            of the others begin with.
+        created_at: for lines and chats without a time.
     """
 
     user_id: str | None
     session_id: str | None
     created_at: datetime | None
+
+
+@dataclass(slots=True)
+class AssumedTime:
+    """The time of what has none in its file; it knows whether there was anything like that."""
+
+    time: datetime
+    used: bool = False
+
+    def __call__(self) -> datetime:
+        """Return the time, because it is needed."""
+        self.used = True
+        return self.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +74,13 @@ class Source:
         format: as given, or as recognized.
         messages: read as they are needed.
         total: how many, at most, where that is known before.
+        assumed: the time of messages that have none, where the format allows that.
     """
 
     format: Format
     messages: Iterable[Message]
     total: int | None
+    assumed: AssumedTime | None
 
 
 @contextmanager
@@ -94,12 +110,14 @@ def open_source(file: str, format: Format | None, naming: Naming) -> Generator[S
 def _lines(head: str, stream: TextIO, file: str, naming: Naming) -> Source:
     from ialstore.formats import read_jsonl
 
+    assumed = None if naming.created_at is None else AssumedTime(naming.created_at)
     messages = read_jsonl(
         itertools.chain(io.StringIO(head), stream),
         user_id=naming.user_id,
         session_id=naming.session_id,
+        created_at=assumed,
     )
-    return Source(Format.JSONL, messages, _number_of_lines(file))
+    return Source(Format.JSONL, messages, _number_of_lines(file), assumed)
 
 
 def _whole(kind: Format, text: io.StringIO, file: str, naming: Naming) -> Source:
@@ -107,19 +125,25 @@ def _whole(kind: Format, text: io.StringIO, file: str, naming: Naming) -> Source
     from ialstore.formats.openai_chat import UNKNOWN_TIME
 
     if kind is Format.LOCOMO:
+        if naming.created_at is not None:
+            raise InvalidInputError("LoCoMo has the times of its sessions; leave out --at")
         messages = list(read_locomo(text, user_id=naming.user_id))
-    elif naming.user_id is None:
+        return Source(kind, messages, len(messages), None)
+    if naming.user_id is None:
         raise InvalidInputError("chats in OpenAI's form name no user: add --user USER")
-    else:
-        messages = list(
-            read_openai_chat(
-                text,
-                user_id=naming.user_id,
-                created_at=naming.created_at or UNKNOWN_TIME,
-                session_prefix=naming.session_id or ("chat" if file == "-" else Path(file).stem),
-            )
+    assumed = AssumedTime(naming.created_at or UNKNOWN_TIME)
+    messages = list(
+        read_openai_chat(
+            text,
+            user_id=naming.user_id,
+            created_at=assumed,
+            session_prefix="chat" if file == "-" else Path(file).stem,
+            session_id=naming.session_id,
         )
-    return Source(kind, messages, len(messages))
+    )
+    if naming.created_at is not None and messages and not assumed.used:
+        raise InvalidInputError("every chat in the file has its time; leave out --at")
+    return Source(kind, messages, len(messages), assumed)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ialstore.cli.common import Common
 from ialstore.cli.exits import NothingFoundError
+from ialstore.cli.lookup import following
 from ialstore.cli.options import CursorOption, LimitOption
 
 __all__ = ["users"]
@@ -11,7 +12,7 @@ __all__ = ["users"]
 
 def users(common: Common, limit: LimitOption = 100, cursor: CursorOption = None) -> None:
     """List the users of a store, in no order, where it can list them."""
-    with common.open_store() as store:
+    with common.open_store() as store, following(cursor):
         page = store.users(limit=limit, cursor=cursor)
     if not page.items and cursor is None:
         raise NothingFoundError("the store is empty; try ialstore import, or another --url")

@@ -389,7 +389,7 @@ class ContextEngine:
         )
 
     def _after_fork(self) -> None:
-        for part in (self._sessions, self._metrics, self._side_by_side, self._writer):
+        for part in (self._sessions, self._metrics, self._side_by_side):
             part.after_fork()
 
 

@@ -30,7 +30,7 @@ MEMORY_HEADER: Final = (
 # What JSON leaves as it is although a reader, or str.splitlines, takes it for the end of a line,
 # or it changes the order in which text is shown, or can't be seen at all.
 _UNSAFE: Final = re.compile(
-    "[\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
+    "[\x80-\x9f\xad\u200b\u200e\u200f\u2060-\u2064\ufeff\u2028\u2029\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
 )
 
 # What a terminal obeys instead of showing it.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ialstore.component import Progress, no_progress
+from ialstore.context.listing import PAGE, all_messages, all_vector_ids
 from ialstore.context.model import RepairReport
 from ialstore.context.vectors import needs_vector
 from ialstore.ids import HIGHEST_ID
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from ialstore.vector import VectorIndex
 
 __all__ = ["repair_user"]
-
-_PAGE: Final = 200
-"""Messages read at once."""
 
 
 def repair_user(
@@ -35,10 +32,10 @@ def repair_user(
     Holds one page of either, and a batch of what is to be mended.
     """
     mending = _Mending(writer, user_id)
-    vector_ids = _vector_ids(index, user_id)
+    vector_ids = all_vector_ids(index, user_id)
     vector_id = next(vector_ids, HIGHEST_ID)
     seen = 0
-    for message in _messages(store, user_id):
+    for message in all_messages(store, user_id):
         while vector_id < message.id:
             mending.unneeded(vector_id)
             vector_id = next(vector_ids, HIGHEST_ID)
@@ -50,7 +47,7 @@ def repair_user(
         elif there and not needs_vector(message):
             mending.unneeded(message.id)
         seen += 1
-        if progress is not None and seen % _PAGE == 0:
+        if progress is not None and seen % PAGE == 0:
             progress(seen, None)
     while vector_id < HIGHEST_ID:
         mending.unneeded(vector_id)
@@ -99,23 +96,3 @@ class _Mending:
     def _remove(self) -> None:
         self.removed += self._writer.remove_orphans(self._user_id, self._ids)
         self._ids = []
-
-
-def _messages(store: ConversationStore, user_id: str) -> Iterator[Message]:
-    cursor: str | None = None
-    while True:
-        page = store.history(user_id, newest_first=False, limit=_PAGE, cursor=cursor)
-        yield from page
-        cursor = page.cursor
-        if cursor is None:
-            return
-
-
-def _vector_ids(index: VectorIndex, user_id: str) -> Iterator[str]:
-    cursor: str | None = None
-    while True:
-        page = index.ids(user_id, cursor=cursor)
-        yield from page
-        cursor = page.cursor
-        if cursor is None:
-            return

@@ -140,11 +140,16 @@ class TokenCounting:
         return total
 
     def message(self, message: Message) -> int:
-        """Return the tokens of a message: as its maker counted them, or else as rendered."""
+        """Return the tokens of a message: as rendered, or as its maker counted them if more.
+
+        The maker knows what an image in the payload takes; but who imports a message with a
+        false number must not break the budget.
+        """
+        counted = self.rendered(rendered_message(message))
         if message.tokens is None:
-            return self.rendered(rendered_message(message))
-        total = MESSAGE_TOKENS + message.tokens
-        return total if message.name is None else total + self.text(message.name)
+            return counted
+        named = 0 if message.name is None else self.text("name") + self.text(message.name)
+        return max(counted, MESSAGE_TOKENS + message.tokens + named)
 
 
 def _json(value: Any) -> str:

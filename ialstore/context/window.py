@@ -140,8 +140,12 @@ def _turn_ends(messages: Sequence[Message], *, complete: bool) -> tuple[int, ...
     for place, message in enumerate(messages):
         if message.turn_id is not None:
             last[message.session_id, message.turn_id] = place
-    if not complete and messages and messages[-1].turn_id is not None:
-        last[messages[-1].session_id, messages[-1].turn_id] = len(messages)
+    if not complete:
+        # A result follows its call: where the oldest message of a turn is one, the call is unread.
+        cut = [turn for turn, place in last.items() if messages[place].role is Role.TOOL]
+        if messages and messages[-1].turn_id is not None:
+            cut.append((messages[-1].session_id, messages[-1].turn_id))
+        last |= dict.fromkeys(cut, len(messages))
     ends: list[int] = []
     reach = 0
     for place, message in enumerate(messages):

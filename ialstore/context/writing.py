@@ -7,13 +7,14 @@ message without a vector, which costs a memory until ``repair``, but no vector w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from ialstore._text import ceil_seconds, from_seconds
+from ialstore.context.listing import all_messages
 from ialstore.context.model import DeleteReport
-from ialstore.context.overlaps import Overlaps
 from ialstore.context.vectors import expiry, kept_text, make_records, needs_vector
 from ialstore.embedding import embedded_text
 from ialstore.errors import (
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Writer"]
 
-_T = TypeVar("_T")
-
 _NO_VECTORS: Final = (
     "the messages are stored, but not all of their vectors; "
     "append(*error.messages) or repair(user_id) completes it"
@@ -54,7 +53,7 @@ _VECTORS_REMOVED: Final = (
 )
 _REMAINS: Final = (
     "the messages are deleted, but vectors written meanwhile may remain; "
-    "repair(user_id) removes them"
+    "repeating the call or repair(user_id) removes them"
 )
 
 
@@ -72,11 +71,6 @@ class Writer:
         self._index = index
         self._embedder = embedder
         self._sessions = sessions
-        self._overlaps = Overlaps()
-
-    def after_fork(self) -> None:
-        """Forget the calls that ran in the parent."""
-        self._overlaps = Overlaps()
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -89,15 +83,12 @@ class Writer:
         if not messages:
             return self._store.append()
         user_id = messages[0].user_id
-        with self._overlaps.writing(user_id, [message.id for message in messages]) as write:
-            with _explained(messages):
-                result = self._store.append(*messages)
-            for message in messages:
-                self._sessions.served(user_id, message.session_id, message.id)
-            with _explained(messages, _NO_VECTORS):
-                self._put(user_id, list(filter(needs_vector, self._as_stored(messages, result))))
-                if write.met_removal:
-                    self.remove_orphans(user_id, write.ids)
+        with _explained(messages):
+            result = self._store.append(*messages)
+        for message in messages:
+            self._sessions.served(user_id, message.session_id, message.id)
+        with _explained(messages, _NO_VECTORS):
+            self.mend(user_id, list(filter(needs_vector, self._as_stored(messages, result))))
         return result
 
     def replace(self, message: Message) -> bool:
@@ -109,10 +100,7 @@ class Writer:
         self.require_writable("replace")
         encode_message(message)
         user_id = message.user_id
-        with (
-            self._overlaps.writing(user_id, [message.id]),
-            _explained((message,), _NO_VECTOR),
-        ):
+        with _explained((message,), _NO_VECTOR):
             stored = self._store.get(user_id, [message.id])
             if stored and stored[0].session_id != message.session_id:
                 return self._store.replace(message)  # which refuses it
@@ -121,19 +109,15 @@ class Writer:
                 self._index.delete(user_id, [message.id])
             replaced = self._store.replace(message)
             if replaced and not (same and self._has_its_vector(message)):
-                self._mend(user_id, [message])
+                self.mend(user_id, [message])
         return replaced
 
     def mend(self, user_id: str, messages: Sequence[Message]) -> None:
-        """Give up to 100 stored messages the vectors they need, and take those they don't."""
-        with self._overlaps.writing(user_id, [message.id for message in messages]):
-            self._mend(user_id, messages)
+        """Give up to 100 stored messages the vectors they need, and take those they don't.
 
-    def _mend(self, user_id: str, messages: Sequence[Message]) -> None:
-        """Bring vectors in line with messages, read them again, and follow what changed meanwhile.
-
-        Of writers that replace the same message at once, the last one leaves its vector as the
-        store has its text.
+        Reads them again after that, and follows what others changed meanwhile: of writers that
+        replace a message at once, the last one leaves its vector as the store has its text, and
+        no vector stays of a message that was removed.
         """
         pending = {message.id: message for message in messages}
         while pending:
@@ -191,35 +175,51 @@ class Writer:
 
     def delete(self, user_id: str, ids: Sequence[str]) -> DeleteReport:
         """Remove vectors, then messages, by id."""
-        vectors, messages = self._remove(
-            "delete",
-            user_id,
-            lambda: self._index.delete(user_id, ids),
-            lambda: self._store.delete(user_id, ids),
-        )
-        return DeleteReport(messages, vectors)
+
+        def survivors() -> Iterator[Message]:
+            for start in range(0, len(ids), MAX_GET):
+                yield from self._store.get(user_id, ids[start : start + MAX_GET])
+
+        with self._removing("delete", user_id) as stage:
+            vectors = self._index.delete(user_id, ids)
+            stage.messages()
+            messages = self._store.delete(user_id, ids)
+            stage.vectors_again()
+            more = self._index.delete(user_id, ids)
+            if more:
+                self._mend_all(user_id, survivors())
+        return DeleteReport(messages, vectors + more)
 
     def delete_session(self, user_id: str, session_id: str) -> DeleteReport:
         """Remove the vectors, then the messages of a session."""
-        vectors, messages = self._remove(
-            "delete_session",
-            user_id,
-            lambda: self._index.delete_session(user_id, session_id),
-            lambda: self._store.delete_session(user_id, session_id),
-        )
+        with self._removing("delete_session", user_id) as stage:
+            vectors = self._index.delete_session(user_id, session_id)
+            stage.messages()
+            messages = self._store.delete_session(user_id, session_id)
+            stage.vectors_again()
+            more = self._index.delete_session(user_id, session_id)
+            if more:
+                self._mend_all(user_id, all_messages(self._store, user_id, session_id))
         self._sessions.forget(user_id, session_id)
-        return DeleteReport(messages, vectors)
+        return DeleteReport(messages, vectors + more)
 
     def erase(self, user_id: str) -> EraseReport:
         """Remove the vectors, then the messages of a user."""
-        vectors, messages = self._remove(
-            "erase",
-            user_id,
-            lambda: self._index.erase(user_id),
-            lambda: self._store.erase(user_id),
-        )
+        with self._removing("erase", user_id) as stage:
+            report = self._index.erase(user_id)
+            stage.messages()
+            report += self._store.erase(user_id)
+            stage.vectors_again()
+            if self._index.count(user_id):
+                report += self._index.erase(user_id)
+                self._mend_all(user_id, all_messages(self._store, user_id))
         self._sessions.forget(user_id)
-        return vectors + messages
+        return report
+
+    def _mend_all(self, user_id: str, messages: Iterator[Message]) -> None:
+        """Mend messages that came while others were removed; mostly there are none."""
+        while batch := list(islice(messages, MAX_GET)):
+            self.mend(user_id, batch)
 
     def remove_orphans(self, user_id: str, ids: Sequence[str]) -> int:
         """Remove the vectors among these whose message is gone or needs none; return how many.
@@ -246,23 +246,36 @@ class Writer:
                     operation=operation,
                 )
 
-    def _remove(
-        self,
-        operation: str,
-        user_id: str,
-        from_index: Callable[[], _T],
-        from_store: Callable[[], _T],
-    ) -> tuple[_T, _T]:
+    @contextmanager
+    def _removing(self, operation: str, user_id: str) -> Generator[_Stage]:
+        """Check what every removal needs, and let an error say how far it came.
+
+        Vectors are removed once more after the messages: a write that overlaps may have stored
+        one in between. One that comes later finds its message gone when it reads it again.
+        """
         self.require_writable(operation)
         check_id_part(user_id, "user_id")
-        with self._overlaps.removing(user_id) as removal:
-            with _explained((), _NOTHING_REMOVED):
-                vectors = from_index()
-            with _explained((), _VECTORS_REMOVED):
-                messages = from_store()
-            with _explained((), _REMAINS):
-                self.remove_orphans(user_id, self._overlaps.removed(removal))
-        return vectors, messages
+        stage = _Stage()
+        try:
+            yield stage
+        except IalStoreError as error:
+            _explain(error, (), stage.reached)
+            raise
+
+
+class _Stage:
+    """How far a removal came."""
+
+    def __init__(self) -> None:
+        self.reached = _NOTHING_REMOVED
+
+    def messages(self) -> None:
+        """The vectors are removed, the messages are next."""
+        self.reached = _VECTORS_REMOVED
+
+    def vectors_again(self) -> None:
+        """The messages are removed, vectors that came meanwhile are next."""
+        self.reached = _REMAINS
 
 
 @contextmanager
@@ -271,9 +284,13 @@ def _explained(messages: tuple[Message, ...], state: str = "") -> Generator[None
     try:
         yield
     except IalStoreError as error:
-        error.messages = messages
-        if state and not isinstance(error, InvalidInputError):
-            error.args = (f"{error}; {state}",)
-            if error.outcome is Outcome.NOT_APPLIED:
-                error.outcome = Outcome.PARTIAL
+        _explain(error, messages, state)
         raise
+
+
+def _explain(error: IalStoreError, messages: tuple[Message, ...], state: str) -> None:
+    error.messages = messages
+    if state and not isinstance(error, InvalidInputError):
+        error.args = (f"{error}; {state}",)
+        if error.outcome is Outcome.NOT_APPLIED:
+            error.outcome = Outcome.PARTIAL

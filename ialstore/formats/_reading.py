@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -17,10 +17,12 @@ from ialstore.model import Message
 __all__ = [
     "Readable",
     "Record",
+    "TimeOrMaker",
     "as_record",
     "at",
     "identified",
     "list_of",
+    "made_time",
     "needed_text",
     "numbered_lines",
     "parse_json",
@@ -32,6 +34,9 @@ __all__ = [
 
 Record = dict[str, Any]
 """A JSON object."""
+
+TimeOrMaker = datetime | Callable[[], datetime]
+"""A time to take where a file gives none, or what returns it and so learns that it is needed."""
 
 _BOM: Final = "\ufeff"
 _NAMES: Final[dict[type[object], str]] = {
@@ -172,6 +177,11 @@ def parse_time(text: str, what: str) -> datetime:
     if time is None or time.utcoffset() is None:
         raise InvalidInputError(f"{what} must be a time such as 2026-03-02T09:30:00Z")
     return time
+
+
+def made_time(time: TimeOrMaker) -> datetime:
+    """Return the time."""
+    return time if isinstance(time, datetime) else time()
 
 
 def identified(values: Mapping[str, Any], created_at: datetime, seq: int) -> Message:

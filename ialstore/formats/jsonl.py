@@ -4,7 +4,8 @@ Reading what ``write_jsonl`` wrote gives equal messages, and the same text when 
 again. Fields that are None or empty metadata are left out; ``created_at`` is written for people
 to read, and has to agree with the id.
 
-A line written by hand may leave out ``id``, then it needs ``created_at``. Its id follows from
+A line written by hand may leave out ``id``, then it needs ``created_at``, or the reader a time to
+take instead. Its id follows from
 what the line says, so that importing the file again changes nothing, and adding lines at its end
 adds only them; of lines of one session with the same time, each is a microsecond later than the
 one before.
@@ -16,15 +17,17 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 from ialstore.errors import InvalidInputError
 from ialstore.formats._reading import (
     Record,
+    TimeOrMaker,
     as_record,
     at,
     identified,
+    made_time,
     needed_text,
     numbered_lines,
     parse_json,
@@ -71,7 +74,11 @@ def write_jsonl(messages: Iterable[Message], stream: Writable) -> int:
 
 
 def read_jsonl(
-    lines: Iterable[str], *, user_id: str | None = None, session_id: str | None = None
+    lines: Iterable[str],
+    *,
+    user_id: str | None = None,
+    session_id: str | None = None,
+    created_at: TimeOrMaker | None = None,
 ) -> Iterator[Message]:
     """Yield the messages of lines, such as those of a file opened as UTF-8 text.
 
@@ -79,20 +86,27 @@ def read_jsonl(
         lines: the lines; blank ones are passed over.
         user_id: for lines that have none.
         session_id: for lines that have none.
+        created_at: for lines that have neither id nor time, each a microsecond later than the one
+            before; a function is called for each of them.
 
     Raises:
         InvalidInputError: a line is not JSON, has an unknown key, repeats a key, or breaks the
             contract of messages.
     """
     same_time: Counter[tuple[str, str, datetime]] = Counter()
+    undated = 0
     for where, line in numbered_lines(lines):
         with at(where):
             record = _parse(line)
             values = _values(record, {"user_id": user_id, "session_id": session_id})
             if record.get("id") is None:
-                created_at = _created_at(record)
-                group = (values["user_id"], values["session_id"], created_at)
-                message = identified(values, created_at, same_time[group])
+                if record.get("created_at") is None and created_at is not None:
+                    time = made_time(created_at) + timedelta(microseconds=undated)
+                    undated += 1
+                else:
+                    time = _created_at(record)
+                group = (values["user_id"], values["session_id"], time)
+                message = identified(values, time, same_time[group])
                 same_time[group] += 1
             else:
                 message = Message(id=record["id"], **values)
@@ -142,7 +156,9 @@ def _values(record: Record, defaults: Mapping[str, str | None]) -> dict[str, Any
 def _created_at(record: Record) -> datetime:
     text = text_of(record, "created_at")
     if text is None:
-        raise InvalidInputError("a line without id needs created_at")
+        raise InvalidInputError(
+            "a line without id needs created_at; add it, or give a time for all such lines"
+        )
     return parse_time(text, "created_at")
 
 

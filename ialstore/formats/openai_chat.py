@@ -22,10 +22,12 @@ from ialstore.errors import InvalidInputError
 from ialstore.formats._reading import (
     Readable,
     Record,
+    TimeOrMaker,
     as_record,
     at,
     identified,
     list_of,
+    made_time,
     needed_text,
     numbered_lines,
     parse_json,
@@ -65,8 +67,9 @@ def read_openai_chat(
     source: Readable | Record | list[Any],
     *,
     user_id: str,
-    created_at: datetime = UNKNOWN_TIME,
+    created_at: TimeOrMaker = UNKNOWN_TIME,
     session_prefix: str = "chat",
+    session_id: str | None = None,
 ) -> Iterator[Message]:
     """Yield the messages of every conversation.
 
@@ -78,9 +81,11 @@ def read_openai_chat(
         source: a stream of JSON or JSON Lines, or the value read from it.
         user_id: whose conversations they are.
         created_at: time of conversations that have none. Give one where a retention is set: it
-            counts from here.
+            counts from here. A function is called for each of them.
         session_prefix: a conversation without id becomes the session ``{session_prefix}-N``, N
             its place in the file. Give each file its own, such as its name.
+        session_id: instead of the prefix: the first conversation becomes this session if it has
+            no id, a later one ``{session_id}-N``.
 
     Raises:
         InvalidInputError: something is missing or malformed; says in which conversation and
@@ -90,13 +95,18 @@ def read_openai_chat(
     for number, conversation in enumerate(_conversations(source), start=1):
         where = f"conversation {number}"
         with at(where):
-            session_id = _session_id(conversation) or f"{session_prefix}-{number}"
-            if session_id in seen:
+            own = _session_id(conversation)
+            if not own and number == 1:
+                own = session_id
+            own = own or f"{session_id or session_prefix}-{number}"
+            if own in seen:
                 raise InvalidInputError("an earlier conversation has the same id")
-            seen.add(session_id)
-            time = _created(conversation) or created_at + timedelta(seconds=number - 1)
+            seen.add(own)
+            time = _created(conversation)
+            if time is None:
+                time = made_time(created_at) + timedelta(seconds=number - 1)
             messages = list_of(conversation, "messages")
-            chat = _Chat(user_id, session_id, time)
+            chat = _Chat(user_id, own, time)
         for index, one in enumerate(messages):
             with at(f"{where}, message {index + 1}"):
                 message = chat.message(index, one)

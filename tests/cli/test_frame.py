@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -119,8 +120,8 @@ def test_the_option_behind_the_command_wins(run: Run, chat: str) -> None:
 
 
 def test_a_configuration_file_is_used(run: Run, chat: str, folder: Path) -> None:
-    (folder / "own.conf").write_text(f'[conversation]\nurl = "{chat}"\n')
-    assert run("users", "--config", "own.conf").out == "alice\nbob\n"
+    (folder / "own.toml").write_text(f'[conversation]\nurl = "{chat}"\n')
+    assert run("users", "--config", "own.toml").out == "alice\nbob\n"
 
 
 def test_without_any_configuration_the_store_is_in_the_working_directory(
@@ -128,6 +129,66 @@ def test_without_any_configuration_the_store_is_in_the_working_directory(
 ) -> None:
     assert run("setup").code == 0
     assert (folder / "ialstore.db").exists()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["check"],
+        ["context", "-u", "alice", "nuts"],
+        ["erase", "-u", "alice", "--yes"],
+        ["export"],
+        ["history", "-u", "alice"],
+        ["optimize", "-u", "alice"],
+        ["repair"],
+        ["search", "-u", "alice", "nuts"],
+        ["sessions", "-u", "alice"],
+        ["stats"],
+        ["users"],
+    ],
+    ids=lambda args: args[0],
+)
+def test_what_only_looks_or_maintains_creates_no_database(
+    run: Run, folder: Path, args: list[str]
+) -> None:
+    result = run(*args, "--url", "sqlite:///none.db")
+    assert (result.code, result.out) == (ExitCode.DIFFERENT, "")
+    assert result.err == (
+        "error: there is no database at sqlite:///none.db; import something, "
+        "or name another with --url\n"
+    )
+    assert list(folder.iterdir()) == []
+
+
+def test_an_index_in_a_file_of_its_own_is_not_created_by_looking(
+    run: Run, chat: str, folder: Path
+) -> None:
+    (folder / "two.toml").write_text(
+        f'[conversation]\nurl = "{chat}"\n[vector]\nurl = "sqlite:///vectors.db"\n'
+    )
+    result = run("check", "--config", "two.toml")
+    assert result.code == ExitCode.DIFFERENT
+    assert "no database at sqlite:///vectors.db; run ialstore setup" in result.err
+    assert not (folder / "vectors.db").exists()
+    assert run("setup", "--config", "two.toml").code == 0
+    assert run("check", "--config", "two.toml").code == 0
+
+
+def test_help_fills_its_lines_and_labels_no_flag(run: Run) -> None:
+    result = run("search", "--help")
+    assert "<bool>" not in result.out + run("--help").out
+    assert "<list" not in result.out
+    assert re.search(r"--role +ROLE ", result.out)
+    words = " ".join(result.out.split())
+    assert "messages of the roles user and assistant that have words in them" in words
+    paragraph = run("demo", "--help").out.split("sample conversation.")[1].split("\n")[2:4]
+    assert all(len(line.rstrip()) > 65 for line in paragraph[:1])
+
+
+def test_search_offers_only_the_roles_that_are_indexed(run: Run, chat: str) -> None:
+    result = run("search", "-u", "alice", "--url", chat, "nuts", "--role", "tool")
+    assert result.code == ExitCode.USAGE
+    assert "'user', 'assistant'" in result.err
 
 
 def test_a_file_and_a_url_at_once_are_refused(run: Run) -> None:

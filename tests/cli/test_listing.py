@@ -238,6 +238,7 @@ def test_stats_of_one_user_for_programs(run: Run, chat: str, folder: Path) -> No
         {
             "user_id": "bob",
             "messages": 1,
+            "searchable": 1,
             "sessions": 1,
             "vectors": 1,
             "first": "2026-03-04T12:00:00.000000Z",
@@ -245,6 +246,39 @@ def test_stats_of_one_user_for_programs(run: Run, chat: str, folder: Path) -> No
         }
     ]
     assert document["bytes"] >= (folder / "chat.db").stat().st_size
+
+
+def test_stats_explain_why_there_are_fewer_vectors_than_messages(run: Run, chat: str) -> None:
+    import_line(run, chat, role="tool", content="the result")
+    import_line(run, chat, role="user", content="?!")
+    assert (
+        "\n5 of 5 messages that can have vectors: those of user and assistant, with words in "
+        in (run("stats", "--url", chat).out)
+    )
+    line = '{"user_id": "dave", "session_id": "s", "role": "user", "content": "hi there", '
+    line += '"created_at": "2026-05-01T00:00:00Z"}'
+    run("import", "-", "--url", chat, "--no-index", stdin=line)
+    assert (
+        "\n0 of 1 message that can have vectors: those of user and assistant, with words in them; "
+        in (run("stats", "--url", chat, "-u", "dave").out)
+    )
+
+
+@pytest.mark.parametrize("command", ["history", "sessions", "users"])
+@pytest.mark.parametrize("cursor", ["", "damaged", "\u00fc"])
+def test_a_damaged_cursor_is_refused_with_what_to_do(
+    run: Run, chat: str, command: str, cursor: str
+) -> None:
+    user = () if command == "users" else ("--user", "alice")
+    result = run(command, *user, "--url", chat, "--cursor", cursor)
+    assert result.code == ExitCode.USAGE
+    assert result.err == "error: the cursor is damaged; start without --cursor\n"
+
+
+def test_another_error_is_not_blamed_on_the_cursor(run: Run, chat: str) -> None:
+    result = run("users", "--url", chat, "--cursor", "damaged", "-n", 0)
+    assert result.code == ExitCode.USAGE
+    assert "--cursor" not in result.err
 
 
 def test_stats_of_an_empty_store_are_zero(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from ialstore import open_store
 from ialstore.cli.exits import ExitCode
+from ialstore.context.engine import ContextEngine
+from ialstore.context.model import Timings
 
 Run = Callable[..., Any]
 
@@ -111,11 +114,31 @@ def test_context_shows_recent_messages_memories_and_what_it_took(run: Run, chat:
     args = ("context", "-u", "alice", "-s", "tuesday", "--url", chat)
     result = run(*args, "Which nuts can I eat?")
     recent, memories = result.out.split("\nMemories\n")
-    assert "Recent messages\n2026-03-03  tuesday\n18:30:00  user\n" in recent
+    assert recent.startswith("Recent messages\n2026-03-03  tuesday\n18:30:00  user\n")
     assert "throat" not in recent
     assert "throat swell" in memories
     assert " of 2,000 tokens; " in memories
     assert " ms (store " in memories
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        (24.1, "84.2 ms (store 24.1 + embed 0.3 + search 81.8 - 22.0 side by side)"),
+        (1.04, "84.2 ms (store 1.0 + embed 0.3 + search 81.8 + other 1.1)"),
+    ],
+)
+def test_the_times_of_a_context_add_up(
+    run: Run, chat: str, monkeypatch: pytest.MonkeyPatch, store: float, said: str
+) -> None:
+    build = ContextEngine.build_context
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        times = Timings(store_ms=store, embed_ms=0.3, search_ms=81.8, total_ms=84.2)
+        return replace(build(*args, **kwargs), timings=times)
+
+    monkeypatch.setattr(ContextEngine, "build_context", timed)
+    assert f" tokens; {said}\n" in run("context", "-u", "alice", "--url", chat, "nuts").out
 
 
 def test_context_names_what_was_left_out(run: Run, chat: str) -> None:

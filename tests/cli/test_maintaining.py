@@ -100,6 +100,13 @@ def test_optimize_reports_each_part(run: Run) -> None:
     assert items[0]["reclaimed_bytes"] == 4096
 
 
+def test_optimize_of_an_unknown_user_names_the_known(run: Run, chat: str) -> None:
+    result = run("optimize", "--user", "nobody", "--url", chat)
+    assert (result.code, result.out) == (ExitCode.DIFFERENT, "")
+    assert result.err == "error: no messages for user nobody; known: alice, bob\n"
+    assert run("optimize", "--user", "alice", "--url", chat).code == 0
+
+
 def test_erase_removes_everything_of_a_user(run: Run, chat: str) -> None:
     result = run("erase", "--user", "alice", "--url", chat, "--yes")
     assert result.code == 0

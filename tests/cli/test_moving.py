@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -111,6 +112,8 @@ def test_importing_twice_stores_nothing_twice(run: Run) -> None:
         "conflicts": [],
         "users": 2,
         "sessions": 2,
+        "assumed_at": None,
+        "expired": 0,
     }
 
 
@@ -236,7 +239,7 @@ def test_a_chat_needs_a_user(run: Run) -> None:
     ("options", "session", "year"),
     [
         ([], "talk-1", "2000"),
-        (["--session", "s"], "s-1", "2000"),
+        (["--session", "s"], "s", "2000"),
         (["--at", "2025-12-24"], "talk-1", "2025"),
     ],
 )
@@ -248,6 +251,144 @@ def test_a_chat_is_named_after_its_file_and_dated_by_the_caller(
     messages = stored("sqlite:///a.db", "x")
     assert {message.session_id for message in messages} == {session}
     assert {f"{message.created_at:%Y}" for message in messages} == {year}
+
+
+ROLES_ONLY = '{"role": "user", "content": "Hi"}\n{"role": "assistant", "content": "Yes?"}\n'
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            [],
+            (
+                "format openai (recognized); session my-1; "
+                "dated 2000-01-01 00:00:00 UTC, as the file gives no time; --at TIME sets it"
+            ),
+        ),
+        (
+            ["--at", "2026-05-01", "--session", "s"],
+            "format openai (recognized); session s; dated 2026-05-01 00:00:00 UTC, by --at",
+        ),
+        (
+            ["--at", "2026-05-01", "--session", "s", "--format", "jsonl"],
+            "format jsonl; session s; dated 2026-05-01 00:00:00 UTC, by --at",
+        ),
+    ],
+)
+def test_an_import_says_how_it_understood_the_file(
+    run: Run, folder: Path, options: list[str], said: str
+) -> None:
+    (folder / "my.jsonl").write_text(ROLES_ONLY)
+    args = ("import", "my.jsonl", "--url", "sqlite:///a.db", "--user", "x", *options)
+    first, second = run(*args).out.splitlines()
+    assert first.startswith("stored 2 messages, 0 already there")
+    assert second == said
+    again = run(*args, "--json").json
+    assert (again["stored"], again["duplicates"]) == (0, 2)
+    assert again["assumed_at"] == f"{said.split('dated ')[1][:10]}T00:00:00.000000Z"
+
+
+def test_only_some_of_many_sessions_are_named(run: Run) -> None:
+    lines = [json.dumps(LINE | {"session_id": f"s{number}"}) for number in range(7)]
+    result = run("import", "-", "--url", "memory:", stdin="\n".join(lines))
+    assert result.out.endswith("format jsonl (recognized); sessions s0, s1, s2, s3, s4, ...\n")
+
+
+def test_a_second_chat_gets_a_number_and_the_first_keeps_its_name(run: Run) -> None:
+    args = ("import", "-", "--url", "sqlite:///a.db", "--user", "x", "--session", "s", "--json")
+    assert run(*args, stdin=json.dumps([OPENAI])).json["stored"] == 2
+    grown = run(*args, stdin=json.dumps([OPENAI, OPENAI])).json
+    assert (grown["stored"], grown["duplicates"]) == (2, 2)
+    assert {message.session_id for message in stored("sqlite:///a.db", "x")} == {"s", "s-2"}
+
+
+def test_lines_without_a_time_take_the_given_one_in_their_order(run: Run) -> None:
+    lines = [json.dumps({**LINE, "created_at": None, "content": str(n)}) for n in range(3)]
+    args = ("import", "-", "--url", "sqlite:///a.db", "--at", "2026-05-01", "--json")
+    run(*args, stdin="\n".join(lines[:2]))
+    grown = run(*args, stdin="\n".join(lines)).json
+    assert (grown["stored"], grown["duplicates"]) == (1, 2)
+    messages = stored("sqlite:///a.db", "u")
+    assert [message.content for message in messages] == ["0", "1", "2"]
+    assert [f"{message.created_at:%Y-%m-%d %f}" for message in messages] == [
+        "2026-05-01 000000",
+        "2026-05-01 000001",
+        "2026-05-01 000002",
+    ]
+
+
+def test_a_time_that_is_not_needed_is_refused_or_said(run: Run) -> None:
+    args = ("import", "-", "--url", "sqlite:///a.db", "--user", "x", "--at", "2026-05-01")
+    for given in (LOCOMO, {**OPENAI, "created": 1}):
+        result = run(*args, stdin=json.dumps(given))
+        assert result.code == ExitCode.USAGE
+        assert result.err.endswith("leave out --at\n")
+    assert not Path("a.db").exists()
+    dated = run(*args, stdin=json.dumps(LINE))
+    assert dated.code == 0
+    assert dated.err == (
+        "warning: every message in the file has its own time; --at was not needed\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        (
+            json.dumps(OPENAI),
+            [],
+            (
+                "warning: 2 of these are already expired (retention_days = 30) "
+                "and will not be shown; give --at with a later time\n"
+            ),
+        ),
+        (
+            json.dumps({**LINE, "created_at": "2001-01-01T00:00:00Z"}),
+            [],
+            "warning: 1 of these are already expired (retention_days = 30) and will not be shown\n",
+        ),
+        (json.dumps({**LINE, "expires_at": "2999-01-01T00:00:00Z"}), [], ""),
+    ],
+)
+def test_messages_that_arrive_expired_are_counted(
+    run: Run, folder: Path, given: str, options: list[str], said: str
+) -> None:
+    (folder / "r.toml").write_text('[conversation]\nurl = "memory:"\nretention_days = 30\n')
+    args = ("import", "-", "--config", "r.toml", "--user", "x", *options)
+    assert run(*args, stdin=given).err == said
+    assert run(*args, "--json", stdin=given).json["expired"] == int("0" + said[9:10])
+
+
+def test_messages_with_an_expiry_of_their_own_in_the_past_are_counted(run: Run) -> None:
+    line = json.dumps({**LINE, "expires_at": "2026-01-02T00:00:00Z"})
+    result = run("import", "-", "--url", "memory:", stdin=line)
+    assert result.err == "warning: 1 of these are already expired and will not be shown\n"
+
+
+@pytest.mark.parametrize("name", ["none.jsonl", "broken.jsonl", "binary.jsonl", "odd.txt", "."])
+def test_an_import_that_fails_at_its_beginning_makes_no_database(
+    run: Run, folder: Path, name: str
+) -> None:
+    (folder / "broken.jsonl").write_text('{"role": "user", \n')
+    (folder / "binary.jsonl").write_bytes(b"\xff\xfe")
+    (folder / "odd.txt").write_text("hello")
+    assert run("import", name, "--url", "sqlite:///a.db").code != 0
+    assert not list(folder.glob("a.db*"))
+
+
+def test_the_example_of_the_document_is_imported(run: Run) -> None:
+    document = Path(__file__).parents[2].joinpath("docs", "formats.md").read_text(encoding="utf-8")
+    example = document.split("<!-- example -->\n```json\n")[1].split("```")[0]
+    args = ("import", "-", "--url", "sqlite:///a.db", "--json")
+    assert run(*args, stdin=example).json["stored"] == 2
+    assert run(*args, stdin=example).json["duplicates"] == 2
+
+
+def test_the_document_names_every_key_of_a_line() -> None:
+    document = Path(__file__).parents[2].joinpath("docs", "formats.md").read_text(encoding="utf-8")
+    for key in ("id", "created_at", *(one.name for one in fields(Message))):
+        assert f"\n| `{key}` |" in document
 
 
 def test_a_message_with_other_content_is_left_and_the_rest_stored(
@@ -360,6 +501,12 @@ def test_a_failing_store_ends_the_import_with_what_was_done(run: Run, folder: Pa
     assert "3 messages were imported before the error" in result.err
     assert result.err.endswith("error: written in part; try again\n")
     Partial.ways = []
+
+
+def test_an_import_that_stored_nothing_before_an_error_says_nothing_about_it(run: Run) -> None:
+    result = run("import", "-", "--url", "memory:", stdin=json.dumps(LINE) + '\n{"broken": ')
+    assert result.code == ExitCode.USAGE
+    assert result.err.startswith("error: line 2: not JSON")
 
 
 def test_without_an_index_messages_are_stored_all_the_same(run: Run) -> None:

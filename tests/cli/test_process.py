@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pty
 import subprocess
@@ -50,11 +51,28 @@ def test_the_demo_runs_twice_in_a_pipe(folder: Path) -> None:
     assert (folder / "ialstore-demo.db").exists()
 
 
+def test_python_runs_the_package_as_the_command() -> None:
+    args = ["-m", "ialstore", "import", "none"]
+    result = subprocess.run([sys.executable, *args], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "error: there is no file none; - reads standard input\n"
+
+
+def test_importing_the_module_that_python_runs_runs_nothing() -> None:
+    assert importlib.import_module("ialstore.__main__").main is main
+
+
 def test_the_demo_is_coloured_and_wrapped_on_a_terminal() -> None:
     shown = on_a_terminal("demo", columns=60)
     assert "\x1b[" in shown
     assert "───" in shown
     assert "storing" in shown  # the progress bar
+
+
+def test_commands_to_copy_are_not_broken_on_a_narrow_terminal() -> None:
+    shown = on_a_terminal("demo", columns=60)
+    url = "sqlite:///ialstore-demo.db"
+    assert f'  ialstore context --url {url} --user demo "Who keeps the piano?"\r\n' in shown
 
 
 def test_no_color_is_respected() -> None:

@@ -162,12 +162,19 @@ def test_too_many_tokens_are_past_a_limit(rig: Any) -> None:
         rig.build(max_tokens=10_000_001)
 
 
-def test_a_message_counts_as_its_maker_counted_it(new_rig: Any) -> None:
+def test_a_message_counts_as_its_maker_counted_it_where_that_is_more(new_rig: Any) -> None:
     rig = new_rig(token_counter=len)
-    rig.say("x" * 100, tokens=7)
-    rig.say("y" * 100, tokens=5, name="Ann")
+    rig.say("x", tokens=700)
+    rig.say("y", tokens=500, name="Ann")
 
-    assert rig.build().tokens == 7 + 5 + 3 + 2 * MARKS
+    assert rig.build().tokens == 700 + 500 + len("nameAnn") + 2 * MARKS
+
+
+def test_a_false_number_of_tokens_does_not_break_the_budget(new_rig: Any) -> None:
+    rig = new_rig(token_counter=len)
+    rig.say("x" * 5000, tokens=0)
+
+    assert rig.build(max_tokens=1000).recent == ()
 
 
 def test_payload_and_name_count_as_sent(new_rig: Any) -> None:

@@ -127,6 +127,7 @@ def test_at_most_the_wanted_number_is_recalled(new_rig: Any) -> None:
 def test_a_memory_below_the_least_score_is_left_out_unread(new_rig: Any) -> None:
     rig = new_rig(min_score=0.99)
     (old,) = rig.say("the cat " + "x" * 3000, session_id="old")
+    rig.store.calls.clear()
 
     context = rig.build("cat")
 
@@ -166,6 +167,7 @@ def test_a_text_longer_than_the_index_keeps_is_read_whole(
 
 def test_a_short_text_costs_no_read_of_the_store(rig: Any) -> None:
     rig.say("a cat " + "x" * 600 + "ß" * 600, session_id="old")
+    rig.store.calls.clear()
 
     assert len(rig.build("cat").memories) == 1
     assert "get" not in rig.store.calls
@@ -182,6 +184,7 @@ def test_a_vector_without_text_gets_it_from_the_store(rig: Any) -> None:
 def test_a_long_text_among_the_recent_messages_is_not_read_again(new_rig: Any) -> None:
     rig = new_rig(max_tokens=1000)
     old, _ = rig.say("cat " + "x" * 3000, "y " * 2500)
+    rig.store.calls.clear()
 
     context = rig.build("cat")
 

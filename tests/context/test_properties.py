@@ -49,17 +49,18 @@ def sent(context: Any, counter: Any) -> int:
     total = 0
     given = [None] * bool(context.memories) + [one.tokens for one in in_turns(context.recent)]
     for message, tokens in zip(context.as_messages(), given, strict=True):
-        total += MESSAGE_TOKENS
-        if tokens is not None:
-            total += tokens + (counter(message["name"]) if "name" in message else 0)
-            continue
+        counted = MESSAGE_TOKENS
         for key, value in message.items():
             if key == "role":
                 continue
             text = value
             if not isinstance(value, str):
                 text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-            total += counter(text) + (counter(key) if key != "content" else 0)
+            counted += counter(text) + (counter(key) if key != "content" else 0)
+        if tokens is not None:
+            named = counter("name") + counter(message["name"]) if "name" in message else 0
+            counted = max(counted, MESSAGE_TOKENS + tokens + named)
+        total += counted
     return total
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ialstore import InvalidInputError, Outcome, UnavailableError
-from ialstore.context import DeleteReport
+from ialstore.context import ContextEngine, DeleteReport
 
 
 def fail() -> None:
@@ -180,22 +181,56 @@ def test_a_removal_spares_what_was_appended_after_it(rig: Any) -> None:
     assert rig.vector_ids() == [said[0].id]
 
 
-def test_appends_and_removals_of_other_users_do_not_meet(rig: Any) -> None:
-    rig.store.after["append"] = lambda: rig.engine.erase("v")
-    rig.say("a cat")
-    rig.store.before["erase"] = lambda: rig.say("a dog")
-    rig.engine.erase("v")
+@pytest.mark.parametrize("call", ["delete_session", "erase"])
+def test_what_another_process_removes_while_it_is_saved_is_not_recalled(
+    rig: Any, call: str
+) -> None:
+    """The removal begins and ends between the message's storing and its vector's."""
+    other = ContextEngine(rig.store, rig.index, rig.engine.embedder)
+    arguments = ("u", "s") if call == "delete_session" else ("u",)
+    rig.store.after["append"] = lambda: getattr(other, call)(*arguments)
 
-    assert len(rig.vector_ids()) == 2
-    assert "get" not in rig.store.calls
+    rig.say("a cat")
+
+    assert rig.vector_ids() == []
+    assert rig.build("cat", "another").memories == ()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_removal_spares_the_vectors_of_what_is_saved_meanwhile(rig: Any, call: str) -> None:
+    rig.say("a dog")
+    rig.store.before["append"] = lambda: remove(rig, call)
+
+    (new,) = rig.say("a cat")
+
+    assert rig.vector_ids() == [new.id]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_saved_again_right_after_its_removal_has_its_vector(rig: Any, call: str) -> None:
+    (old,) = rig.say("a cat")
+    rig.store.after[call] = lambda: rig.engine.append(old)
+
+    remove(rig, call)
+
+    assert list(rig.store.history("u")) == [old]
+    assert rig.vector_ids() == [old.id]
+
+
+def test_a_message_replaced_while_it_is_saved_again_is_recalled_as_replaced(rig: Any) -> None:
+    (old,) = rig.say("my password is cat")
+    rig.index.before["upsert"] = lambda: rig.engine.replace(replace(old, content="cat: redacted"))
+
+    rig.engine.append(old)
+
+    assert [hit.text for hit in rig.index.search("u", rig.engine.embedder.embed_query("cat"))] == [
+        "cat: redacted"
+    ]
 
 
 def test_a_failure_to_look_again_says_what_may_remain(rig: Any) -> None:
-    def append() -> None:
-        rig.say("a cat")
-        rig.store.before["get"] = fail
-
-    rig.store.before["delete_session"] = append
+    rig.store.before["delete_session"] = lambda: rig.say("a cat")
+    rig.store.after["delete_session"] = lambda: rig.index.before.update(delete_session=fail)
 
     with pytest.raises(UnavailableError, match="vectors written meanwhile may remain"):
         remove(rig, "delete_session")

@@ -224,3 +224,15 @@ def test_no_turn_is_ever_cut(
     everything = [message for turn in turns for message in turn]
     assert list(context.recent) == everything[len(everything) - max(fit) :]
     assert all(one.reason in LeftOutReason for one in context.left_out)
+
+
+def test_the_result_of_a_tool_is_never_shown_without_its_call(new_rig: Any) -> None:
+    rig = new_rig(recent_messages=4)
+    rig.say("", role="assistant", turn_id="t", payload={"tool_calls": [{"id": "1"}]})
+    rig.say(*(f"chat {number}" for number in range(9)))
+    rig.say("22 °C", role="tool", turn_id="t", payload={"tool_call_id": "1"})
+
+    assert rig.build().recent[0].role == "assistant"
+    assert len(rig.build().recent) == 11, "the newest turn is read to its beginning"
+    rig.say("thanks", *(f"chat {number}" for number in range(2)))
+    assert [message.content for message in rig.build().recent] == ["thanks", "chat 0", "chat 1"]

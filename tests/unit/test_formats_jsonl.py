@@ -52,7 +52,7 @@ def written(*messages: Message) -> str:
     return stream.getvalue()
 
 
-def read(*lines: object, **defaults: str) -> list[Message]:
+def read(*lines: object, **defaults: Any) -> list[Message]:
     """Read lines given as texts or as objects."""
     texts = [one if isinstance(one, str) else json.dumps(one) for one in lines]
     return list(read_jsonl(io.StringIO("\n".join(texts)), **defaults))
@@ -68,6 +68,25 @@ def line(**changes: Any) -> dict[str, Any]:
         "created_at": "2026-03-02T09:30:00Z",
     }
     return {key: value for key, value in {**usual, **changes}.items() if value is not ...}
+
+
+def test_lines_without_id_and_time_take_the_one_given_a_microsecond_apart() -> None:
+    asked: list[datetime] = []
+
+    def time() -> datetime:
+        asked.append(TIME)
+        return TIME
+
+    later = line(created_at="2027-01-01T00:00:00Z")
+    lines = [line(created_at=...), later, line(session_id="other", created_at=None)]
+    messages = read(*lines, created_at=time)
+    assert [one.created_at - TIME for one in (messages[0], messages[2])] == [
+        timedelta(0),
+        timedelta(microseconds=1),
+    ]
+    assert messages[1] == read(later)[0]
+    assert len(asked) == 2
+    assert read(*lines, created_at=TIME) == messages
 
 
 @settings(deadline=None)

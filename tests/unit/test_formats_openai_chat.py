@@ -98,6 +98,26 @@ def test_a_prefix_keeps_the_sessions_of_two_files_apart() -> None:
     }
 
 
+def test_a_session_names_the_first_conversation_and_numbers_the_others() -> None:
+    chats = [CHAT, CHAT, {"id": "own", "messages": CHAT}]
+    sessions = dict.fromkeys(one.session_id for one in read(chats, session_id="work"))
+    assert list(sessions) == ["work", "work-2", "own"]
+    assert read([CHAT], session_id="work") == read(chats, session_id="work")[: len(CHAT)]
+
+
+def test_a_time_is_asked_for_only_where_there_is_none() -> None:
+    asked: list[datetime] = []
+
+    def time() -> datetime:
+        asked.append(UNKNOWN_TIME)
+        return UNKNOWN_TIME
+
+    read({"messages": CHAT, "created": 0}, created_at=time)
+    assert asked == []
+    assert read([CHAT, CHAT], created_at=time) == read([CHAT, CHAT])
+    assert len(asked) == 2
+
+
 def test_messages_without_times_keep_their_order() -> None:
     messages = read([CHAT, CHAT])
     ids = [one.id for one in messages]
