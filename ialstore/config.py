@@ -7,15 +7,17 @@ them everything is kept in SQLite, in ``./ialstore.db``.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeGuard, TypeVar, Unpack, cast
 
 from ialstore.errors import ConfigurationError, InvalidInputError
 from ialstore.limits import DEFAULT_TIMEOUT_SECONDS
+from ialstore.operation import check_span
 from ialstore.registry import find, known
 from ialstore.url import StoreURL, closest, redact_url, validated
 from ialstore.vector_model import IndexSpec
@@ -69,6 +71,11 @@ class ConversationSection:
     retention_days: float | None = None
     options: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
+    def __post_init__(self) -> None:
+        check_span(self.timeout_seconds, "timeout_seconds")
+        if self.retention_days is not None:
+            check_span(self.retention_days, "retention_days")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorSection(ConversationSection):
@@ -78,7 +85,7 @@ class VectorSection(ConversationSection):
     without ``retention_days`` they stay as long as these.
     """
 
-    metric: str = "cosine"
+    metric: Literal["cosine", "dot", "euclidean"] = "cosine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +139,10 @@ def load_config(source: ConfigSource = None, *, environ: Mapping[str, str] | Non
         return _parse(source, "the dict")
     if _is_url(source):
         return _parse({"conversation": {"url": source}}, redact_url(source))
+    if source is not None and not isinstance(source, (str, Path)):
+        raise ConfigurationError(
+            f"a configuration is a URL, a .toml file or a dict, not {type(source).__name__}"
+        )
     path = _file(source, environ)
     tables = {} if path is None else _read_file(path)
     overrides = _from_environment(environ)
@@ -202,10 +213,16 @@ def make_embedder(config: Config) -> Embedder:
         ConfigurationError: there is none of this name, or an option is wrong.
     """
     kind = find("embedder", config.embedder.use)
+    names = inspect.signature(kind).parameters
+    for key in config.embedder.options:
+        if key not in names:
+            raise ConfigurationError(
+                f"{config.origin}: embedder.{key} is unknown{closest(key, ['use', *names])}"
+            )
     try:
         return cast("Embedder", kind(**config.embedder.options))
     except (TypeError, InvalidInputError) as error:
-        raise ConfigurationError(f"embedder {config.embedder.use}: {error}") from error
+        raise ConfigurationError(f"{config.origin}: embedder: {error}") from error
 
 
 def _is_url(source: ConfigSource) -> TypeGuard[str]:
@@ -249,10 +266,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         section, separator, key = name.removeprefix(_ENVIRONMENT_PREFIX).lower().partition("__")
         if not separator:
             section, _, key = section.partition("_")
-            if key and section in _SECTIONS:
+            if section in _SECTIONS:
                 raise ConfigurationError(
-                    f"environment variable {name}: write "
-                    f"{_ENVIRONMENT_PREFIX}{section.upper()}__{key.upper()}, with two underscores"
+                    f"environment variable {name}: write {_ENVIRONMENT_PREFIX}{section.upper()}__"
+                    f"{key.upper() or 'KEY'}, with two underscores"
                 )
             continue
         if section not in _SECTIONS:
@@ -287,7 +304,7 @@ def _parse(tables: Mapping[str, Any], origin: str) -> Config:
     for section, table in tables.items():
         if section not in _SECTIONS:
             raise ConfigurationError(
-                f"{origin}: there is no section {section}{closest(section, _SECTIONS)}"
+                f"{origin}: there is no section {section}{closest(str(section), _SECTIONS)}"
             )
         if not isinstance(table, Mapping):
             raise ConfigurationError(f"{origin}: {section} must be a table")
@@ -336,10 +353,10 @@ def _option_text(value: Any) -> str:
 def _target(kind: str, section: ConversationSection, origin: str) -> tuple[StoreURL, type[Any]]:
     """Return the URL with all its options, and the class that answers to its scheme."""
     if not section.url:
-        raise ConfigurationError(
-            "no vector index is configured, and the conversation store keeps no vectors; "
-            "set url in the section [vector]"
-        )
+        lack = "conversation.url is empty"
+        if kind == "vector":
+            lack = "no vector index is configured, and the conversation store keeps no vectors"
+        raise ConfigurationError(f"{origin}: {lack}; set url in the section [{kind}]")
     url = StoreURL.parse(section.url)
     backend = find(kind, url.scheme)
     names = [one.name for one in fields(backend.OPTIONS)] if backend.OPTIONS else []

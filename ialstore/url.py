@@ -184,7 +184,7 @@ def closest(name: str, names: Iterable[str]) -> str:
     import difflib  # only an error needs it
 
     known = sorted(names)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {near[0]}?"
     return f"; known: {', '.join(known)}" if known else "; none is known here"
@@ -201,10 +201,12 @@ def validated(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     Raises:
         ConfigurationError: one is unknown (the closest is named), missing or of a wrong type.
     """
-    names = [one.name for one in fields(kind)]  # type: ignore[arg-type]  # kind is a dataclass
-    for name in values:
+    names = {one.name: str(one.type) for one in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    for name, value in values.items():
         if name not in names:
             raise ConfigurationError(f"{where}{_printable(name)} is unknown{closest(name, names)}")
+        if isinstance(value, bool) and not {"bool", "Any"} & set(re.findall(r"\w+", names[name])):
+            raise ConfigurationError(f"{where}{name}: must be no truth value")  # 1 is not true
     from pydantic import TypeAdapter, ValidationError
 
     try:
@@ -242,6 +244,10 @@ def _expand(part: str, environ: Mapping[str, str], shown: str) -> str:
     pieces = _VARIABLE.split(part)  # texts and names by turns
     for place, piece in enumerate(pieces):
         if place % 2 == 0:
+            if "${" in piece:
+                raise ConfigurationError(
+                    f"{shown}: a variable is written ${{NAME}}, or %24{{ for a text"
+                )
             pieces[place] = _decode(piece, shown)
         elif piece in environ:
             pieces[place] = environ[piece]

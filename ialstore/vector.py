@@ -182,11 +182,10 @@ class VectorIndex(Component):
                 f"{len(records):,} records in one upsert, more than {MAX_UPSERT:,}"
             )
         encoded = {one.id: one for one in map(self._encode, records)}
-        if not encoded:
-            return
         with self._operation("upsert") as op:
             self._bind(op)
-            self._upsert(op, user_id, list(encoded.values()))
+            if encoded:
+                self._upsert(op, user_id, list(encoded.values()))
             op.items = len(encoded)
 
     def delete(self, user_id: str, ids: Sequence[str]) -> int:
@@ -202,11 +201,9 @@ class VectorIndex(Component):
         self._require_writable("delete")
         check_id_part(user_id, "user_id")
         wanted = check_ids(ids, at_most=MAX_DELETE)
-        if not wanted:
-            return 0
         with self._operation("delete") as op:
             self._bind(op)
-            op.items = self._delete(op, user_id, wanted)
+            op.items = self._delete(op, user_id, wanted) if wanted else 0
         return op.items
 
     def delete_session(self, user_id: str, session_id: str) -> int:
@@ -270,11 +267,12 @@ class VectorIndex(Component):
                 try:
                     self._load(op, batch)
                 except PartialWriteError as error:
-                    missing = len({*error.not_stored, *error.unknown})
-                    failed += missing
-                    written += len(batch) - missing
+                    missing = {*error.not_stored, *error.unknown}
+                    lost = sum(record.id in missing for _, record in batch)
                 else:
-                    written += len(batch)
+                    lost = 0
+                failed += lost
+                written += len(batch) - lost
                 op.is_partly_applied = written > 0
                 op.items = written
                 if progress is not None:
@@ -301,10 +299,10 @@ class VectorIndex(Component):
 
     # -- public methods: reading ----------------------------------------------------------------
 
-    def search(  # noqa: PLR0913 - the contract's arguments
+    def search(
         self,
         user_id: str,
-        vector: Any,  # noqa: ANN401 - anything that NumPy takes
+        vector: Any,
         k: int = 10,
         *,
         where: Where = _EVERYTHING,
@@ -358,12 +356,9 @@ class VectorIndex(Component):
         """
         check_id_part(user_id, "user_id")
         wanted = check_ids(ids, at_most=MAX_GET)
-        reading = self._reading(consistency)
-        if not wanted:
-            return []
-        with self._operation("get", consistency=reading) as op:
+        with self._operation("get", consistency=self._reading(consistency)) as op:
             self._bind(op)
-            found = self._get(op, user_id, wanted)
+            found: Mapping[str, EncodedRecord] = self._get(op, user_id, wanted) if wanted else {}
             op.items = len(found)
         return [_record(found[one]) for one in ids if one in found]
 

@@ -178,7 +178,7 @@ class SearchQuery:
     effort: float | None
 
 
-def check_vector(value: Any, spec: IndexSpec, what: str) -> NDArray[np.float32]:  # noqa: ANN401 - checks any value
+def check_vector(value: Any, spec: IndexSpec, what: str) -> NDArray[np.float32]:
     """Return a read-only float32 copy of shape (dimension,).
 
     Raises:
@@ -237,15 +237,15 @@ def encode_record(
     )
 
 
-def encode_search(  # noqa: PLR0913 - the contract's arguments
+def encode_search(
     spec: IndexSpec,
     user_id: str,
-    vector: Any,  # noqa: ANN401 - checks any value
+    vector: Any,
     *,
     k: int,
     max_k: int,
     where: Where,
-    effort: float | None,
+    effort: object,
 ) -> SearchQuery:
     """Check the arguments of a search and return them as hooks get them.
 
@@ -256,10 +256,7 @@ def encode_search(  # noqa: PLR0913 - the contract's arguments
     check_id_part(user_id, "user_id")
     array = check_vector(vector, spec, "the query vector")
     check_int(k, "k", at_least=1, at_most=max_k)
-    if effort is not None and (
-        isinstance(effort, bool) or not isinstance(effort, (int, float)) or not 0 < effort <= 1
-    ):
-        raise InvalidInputError("effort must be above 0 and at most 1")
+    checked_effort = _check_effort(effort)
     if not isinstance(where, Where):
         raise InvalidInputError(f"where must be a Where, not {type(where).__name__}")
     if where.session_id is not None and where.exclude_session_id is not None:
@@ -284,5 +281,13 @@ def encode_search(  # noqa: PLR0913 - the contract's arguments
         roles,
         lower,
         upper,
-        None if effort is None else float(effort),
+        checked_effort,
     )
+
+
+def _check_effort(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise InvalidInputError("effort must be above 0 and at most 1")
+    return float(value)
