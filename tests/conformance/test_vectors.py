@@ -599,6 +599,9 @@ def test_a_closed_index_says_so(index: VectorIndex, record: Record) -> None:
     for call in (
         lambda: index.search("u1", [1.0, 0.0, 0.0]),
         lambda: index.upsert("u1", [record()]),
+        lambda: index.upsert("u1", []),
+        lambda: index.get("u1", []),
+        lambda: index.delete("u1", []),
         lambda: index.count("u1"),
         index.check,
         index.setup,
