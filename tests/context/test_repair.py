@@ -146,3 +146,12 @@ def test_a_message_replaced_while_repair_runs_gets_the_vector_of_its_new_text(ri
 def test_the_user_id_is_checked(rig: Any) -> None:
     with pytest.raises(InvalidInputError):
         rig.engine.repair("")
+
+
+def test_a_vector_whose_message_came_back_meanwhile_stays(rig: Any) -> None:
+    (old,) = rig.say("a cat")
+    rig.store.delete("u", [old.id])
+    rig.store.before["get"] = lambda: rig.store.append(old)
+
+    assert rig.engine.repair("u").removed == 0
+    assert rig.vector_ids() == [old.id]

@@ -376,6 +376,13 @@ def test_senseless_options_are_refused(options: dict[str, Any]) -> None:
         RetryOptions(**options)
 
 
+def test_a_lock_held_at_a_fork_does_not_stop_the_child() -> None:
+    for wrapper in (retrying(Faulty(throttled())), RetryVectorIndex(FaultyIndex(lost), QUICK)):
+        wrapper._policy._lock.acquire()  # noqa: SLF001 - as another thread of the parent might
+        wrapper._after_fork()  # noqa: SLF001 - what a fork calls in the child
+        assert wrapper.check() == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 def test_a_forked_child_retries_too() -> None:
     store, index = retrying(Faulty(throttled())), RetryVectorIndex(FaultyIndex(lost))
