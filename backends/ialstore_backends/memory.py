@@ -193,6 +193,17 @@ class MemoryConversationStore(ConversationStore):
             live = sum(1 for one in user.ids if _live(user, one, op.now))
         return EraseReport(messages=live)
 
+    def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
+        with self._lock:
+            user = self._by_user.get(user_id, _User())
+            expired = [one for one in user.ids if _live(user, one, op.now) is None]
+            for one in expired:
+                user.remove(one)
+            if not user.ids:
+                self._by_user.pop(user_id, None)
+        progress(len(expired), len(expired))
+        return OptimizeReport(removed=len(expired))
+
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         with self._lock:
             return _users_behind(self._by_user, limit, after)

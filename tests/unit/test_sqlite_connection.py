@@ -21,6 +21,7 @@ from ialstore import (
     CorruptError,
     DeadlineExceededError,
     IalStoreError,
+    IndexSpec,
     Message,
     Outcome,
     StorageFullError,
@@ -30,7 +31,12 @@ from ialstore import (
 )
 from ialstore.component import utc_now
 from ialstore.operation import Operation
-from ialstore_backends.sqlite import SqliteConversationStore, SqliteOptions, forks
+from ialstore_backends.sqlite import (
+    SqliteConversationStore,
+    SqliteOptions,
+    SqliteVectorIndex,
+    forks,
+)
 from ialstore_backends.sqlite.connection import Database
 from ialstore_backends.sqlite.files import APPLICATION_ID, FORMAT, prepare
 
@@ -237,6 +243,35 @@ def test_a_format_newer_than_the_library_is_refused(
         pytest.raises(StoreNotReadyError, match="upgrade ialstore"),
     ):
         reopened.check()
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.parametrize("call", ["setup", "check"])
+def test_setup_and_check_refuse_a_newer_format_of_a_store_and_of_an_index(
+    path: Path, call: str, *, is_open: bool
+) -> None:
+    with (
+        SqliteConversationStore(path) as store,
+        SqliteVectorIndex(path, IndexSpec(2)) as index,
+    ):
+        store.setup()
+        if is_open:
+            index.setup()
+        newer = sqlite3.connect(path)
+        newer.execute("PRAGMA user_version = 9")
+        newer.close()
+        for each in (store, index):
+            with pytest.raises(StoreNotReadyError, match="upgrade ialstore"):
+                getattr(each, call)()
+
+
+def test_setup_creates_the_file_and_its_tables(path: Path) -> None:
+    with SqliteConversationStore(path) as store:
+        store.setup()
+        store.setup()
+    outside = sqlite3.connect(path)
+    assert outside.execute("SELECT count(*) FROM message").fetchone() == (0,)
+    outside.close()
 
 
 def test_tables_that_another_kind_made_before_are_kept(path: Path, database: Database) -> None:

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -241,6 +241,104 @@ def test_a_damaged_text_raises_and_is_not_quoted(
             call("u")
         assert "secret" not in f"{caught.value}{caught.value.__cause__!r}"
         assert caught.value.backend == "sqlite"
+
+
+DAMAGES: list[tuple[str, object]] = [
+    ("expires", "secret"),
+    ("expires", 1e300),
+    ("expires", 2**62),
+    ("expires", 2.0**40 + 0.5),
+    ("content", b"secret \xff"),
+    ("content", b"secret"),
+    ("payload", b'["secret"]'),
+    ("payload", '"secret"'),
+    ("payload", "5"),
+    ("payload", "["),
+    ("metadata", b'{"secret": 1}'),
+    ("metadata", "5"),
+    ("metadata", '["secret"]'),
+    ("tokens", -1),
+    ("tokens", 2**31),
+    ("tokens", "secret"),
+    ("name", b"secret"),
+    ("turn_id", b"secret"),
+    ("source_id", b"secret"),
+    ("summary", b"secret"),
+    ("session_id", "secret"),
+    ("session_id", b"s"),
+]
+
+
+def error_texts(error: BaseException) -> str:
+    """Return what a log would show of an error and its causes."""
+    shown = f"{error} {error!r}"
+    return shown if error.__cause__ is None else shown + error_texts(error.__cause__)
+
+
+@pytest.mark.parametrize(("column", "value"), DAMAGES)
+def test_a_damaged_row_raises_in_reads_and_is_named_but_not_quoted(
+    path: Path, store: SqliteConversationStore, column: str, value: object
+) -> None:
+    """C5: never an answer that lies; E1: never an error of Python."""
+    message = new()
+    store.append(message)
+    run_sql(path, f"UPDATE message SET {column} = ?", value)  # noqa: S608 - names of the test
+    calls: list[Callable[[], object]] = [
+        lambda: store.get("u", [message.id]),
+        lambda: store.history("u"),
+    ]
+    if column in {"tokens", "summary", "session_id", "content"}:
+        calls.append(lambda: store.summaries("u"))
+    for call in calls:
+        with pytest.raises(CorruptError) as caught:
+            call()
+        assert str(path) in str(caught.value)
+        assert message.id in str(caught.value)
+        assert caught.value.__cause__ is not None
+        assert "secret" not in error_texts(caught.value)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "1 secret",
+        "018df4da-9a00-7000-zzzz-000000000000",
+        "018df4da-9a00-7000-8000-000000000000" + "0",
+        None,
+    ],
+)
+def test_a_damaged_id_raises_in_every_listing(
+    path: Path, store: SqliteConversationStore, damaged: str | None
+) -> None:
+    message = new()
+    store.append(message)
+    damaged = damaged or message.id + "0"
+    run_sql(path, "UPDATE message SET id = ?", damaged)
+    for call in (store.history, store.summaries, store.sessions):
+        with pytest.raises(CorruptError, match="damaged") as caught:
+            call("u")
+        assert str(path) in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+
+def test_an_id_that_holds_no_time_raises_in_the_listing_of_sessions(
+    path: Path, store: SqliteConversationStore
+) -> None:
+    message = new()
+    store.append(message)
+    run_sql(path, "UPDATE message SET id = ?", message.id[:4] + "zzzz" + message.id[8:])
+    with pytest.raises(CorruptError):
+        store.sessions("u")
+
+
+def test_a_damaged_user_id_raises_in_the_listing_of_users(
+    path: Path, store: SqliteConversationStore
+) -> None:
+    store.append(new())
+    run_sql(path, "UPDATE message SET user_id = ?", b"secret")
+    with pytest.raises(CorruptError, match="user id") as caught:
+        list(store.users())
+    assert "secret" not in str(caught.value)
 
 
 # -- expiry and conflicts

@@ -19,7 +19,7 @@ import pytest
 from ialstore import CorruptError, Message, Outcome, UnavailableError, deadline
 from ialstore.model import encode_message
 from ialstore.operation import Operation
-from ialstore_backends.sqlite import SqliteConversationStore
+from ialstore_backends.sqlite import SqliteConversationStore, maintenance
 from ialstore_backends.sqlite.connection import Database
 from ialstore_backends.sqlite.maintenance import mark_erased, scrub
 
@@ -277,6 +277,8 @@ def test_a_reader_of_another_process_holds_an_erase_up_and_optimize_completes_it
         with deadline(0.2):
             assert store.optimize("other").notes == report.out_of_reach
         assert b"a secret" in bytes_on_disk(path)
+        assert "an erase was held up" in store.check()[0]
+    assert "an erase was held up" in store.check()[0]
     assert store.optimize("other").notes == ()
     assert b"a secret" not in bytes_on_disk(path)
     assert store.check() == []
@@ -306,6 +308,19 @@ def test_a_writer_of_another_process_holds_the_rewriting_up_and_optimize_complet
             assert "holds the write lock" in sentence
             assert "run optimize" in sentence
             assert "an erase was held up" in store.check()[0]
+        assert store.optimize("u").notes == ()
+        assert store.check() == []
+
+
+def test_emptying_the_log_for_one_erase_leaves_the_mark_of_another(path: Path) -> None:
+    with Inside(path, timeout_seconds=0.5) as store:
+        store.append(new("a secret"))
+        with other_process(path, "BEGIN"):
+            assert store.erase("u").out_of_reach
+        with store.database.writing(store.operation()) as connection:
+            mark_erased(connection)  # by another process, which has not rewritten the file yet
+        assert maintenance.empty_log(store.database, store.operation()) == ()
+        assert "an erase was held up" in store.check()[0]
         assert store.optimize("u").notes == ()
         assert store.check() == []
 
@@ -381,6 +396,50 @@ def test_check_names_what_is_not_as_expected(
     store.append(new("x"))
     run_sql(path, statement)
     assert re.search(fault, "\n".join(store.check()))
+
+
+CHECKED = {
+    **dict.fromkeys(("name", "turn_id", "source_id", "summary", "content", "metadata"), b"blob"),
+    "id": "zz",
+    "user_id": b"u",
+    "session_id": "other",
+    "payload": "5",
+    "tokens": -1,
+    "expires": "zz",
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *CHECKED.items(),
+        ("content", "CAST(x'ff' AS TEXT)"),
+        ("metadata", "5"),
+        ("payload", b"[]"),
+        ("id", b"\x00"),
+        ("expires", 1e300),
+        ("expires", 2**62),
+        ("tokens", "many"),
+    ],
+)
+def test_check_names_the_row_that_is_damaged(
+    path: Path, store: SqliteConversationStore, column: str, value: object
+) -> None:
+    store.append(new("sound"), new("damaged"), new("sound"))
+    is_expression = isinstance(value, str) and value.startswith("CAST")
+    change = "UPDATE message SET {} = {} WHERE rowid = 2"
+    connection = sqlite3.connect(path)
+    with connection:
+        if is_expression:
+            connection.execute(change.format(column, value))
+        else:
+            connection.execute(change.format(column, "?"), (value,))
+    connection.close()
+    (fault,) = store.check()
+    assert "zz" not in fault
+    assert re.search(
+        "1 messages .* do not agree with their hash, .* row 2 \\(message .*: restore", fault
+    )
 
 
 def test_check_names_damage(path: Path, store: SqliteConversationStore) -> None:

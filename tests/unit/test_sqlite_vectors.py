@@ -337,6 +337,9 @@ DAMAGES: dict[str, tuple[str, Any]] = {
     "a blob for a session": ("session_id", b"s"),
     "a text for an expiry": ("expires", "soon"),
     "an expiry out of bounds": ("expires", 1e300),
+    "an expiry between two seconds": ("expires", 2.0**40 + 0.5),
+    "a blob for a text": ("text", b"text 2"),
+    "a session that the id contradicts": ("session_id", "other"),
 }
 
 
@@ -354,8 +357,8 @@ def test_damage_is_never_a_shorter_answer(path: Path, name: str, cache_mb: float
         with pytest.raises(CorruptError):
             handle.search()
     assert handle.index.held_bytes == 0
-    if column == "vector":
-        with pytest.raises(CorruptError):
+    if column != "id":
+        with pytest.raises(CorruptError, match=record(2).id):
             handle.index.get("u", [record(2).id])
     assert len(handle.search("v")) == 1
 
@@ -372,6 +375,61 @@ def test_damage_in_what_is_new_is_noticed_too(path: Path, one: Handle) -> None:
     for _ in range(2):
         with pytest.raises(CorruptError):
             one.search()
+
+
+def test_an_expiry_after_all_times_raises_when_its_vector_is_read(path: Path, one: Handle) -> None:
+    one.index.upsert("u", [record(1)])
+    run(path, "UPDATE vectors SET expires = ?", 2**62)
+    with pytest.raises(CorruptError, match=record(1).id):
+        one.index.get("u", [record(1).id])
+
+
+@pytest.mark.parametrize("damaged", ["zz", b"zz"])
+def test_a_damaged_id_raises_in_the_listing_of_ids(path: Path, one: Handle, damaged: Any) -> None:
+    one.index.upsert("u", [record(1), record(2)])
+    run(path, "UPDATE vectors SET id = ? WHERE number = ?", damaged, (1 << NUMBER_BITS) + 2)
+    with pytest.raises(CorruptError, match="an id is damaged"):
+        one.index.ids("u")
+
+
+def test_a_damaged_user_id_raises_in_the_listing_of_users(path: Path, one: Handle) -> None:
+    one.index.upsert("u", [record(1)])
+    run(path, "UPDATE vector_users SET user_id = x'00'")
+    with pytest.raises(CorruptError, match="an id is damaged"):
+        one.index.users()
+
+
+def test_a_vector_with_a_damaged_expiry_may_be_deleted(path: Path, one: Handle) -> None:
+    one.index.upsert("u", [record(1)])
+    run(path, "UPDATE vectors SET expires = 'soon'")
+    assert one.index.delete("u", [record(1).id]) == 1
+    assert one.index.check() == []
+
+
+@pytest.mark.parametrize("column", ["written", "removals"])
+def test_a_damaged_state_of_a_user_raises(path: Path, one: Handle, column: str) -> None:
+    one.index.upsert("u", [record(1)])
+    run(path, f"UPDATE vector_users SET {column} = 'x'")  # noqa: S608 - names of the test
+    for call in (
+        lambda: one.index.upsert("u", [record(2)]),
+        lambda: one.index.delete("u", [record(1).id]),
+        one.search,
+    ):
+        with pytest.raises(CorruptError, match="vector_users is damaged") as caught:
+            call()
+        assert str(path) in str(caught.value)
+    assert [line[:7] for line in one.index.check()] == ["1 users"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("id", "zz"), ("session_id", b"s"), ("expires", "soon"), ("text", b"t"), ("vector", "x" * 32)],
+)
+def test_check_counts_damaged_rows(path: Path, one: Handle, column: str, value: Any) -> None:
+    one.index.upsert("u", [record(1), record(2)])
+    damage = f"UPDATE vectors SET {column} = ? WHERE number = ?"  # noqa: S608 - names of the test
+    run(path, damage, value, (1 << NUMBER_BITS) + 2)
+    assert [line[:9] for line in one.index.check()] == ["1 vectors"]
 
 
 def test_check_counts_vectors_of_another_length(path: Path, one: Handle) -> None:

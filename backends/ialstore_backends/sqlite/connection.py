@@ -46,7 +46,7 @@ from ialstore.errors import (
     StoreNotReadyError,
     UnavailableError,
 )
-from ialstore_backends.sqlite.files import create_file, file_uri, prepare
+from ialstore_backends.sqlite.files import create_file, file_uri, prepare, require_ours
 from ialstore_backends.sqlite.forks import bury, take_part, write_lock_of
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ class Connection(sqlite3.Connection):
     """Its statements are cut off at the end of this one's time; with None they run on."""
     generation: int = 0
     """Of its ``Database``; a fork begins the next one."""
+    path: str = ""
+    """Of its file."""
 
     def is_late(self) -> bool:
         """Whether the time of the call is used up."""
@@ -184,6 +186,16 @@ class Database:
             finally:
                 self.take_back(connection, healthy=healthy)
         return cursor.rowcount
+
+    def verify(self, op: Operation) -> None:
+        """Create what is missing, and look at the format even if a connection is open.
+
+        Raises:
+            ConfigurationError: the file belongs to another application.
+            StoreNotReadyError: its format is newer than this library.
+        """
+        with self.reading(op) as connection:
+            self.until_free(op, lambda: require_ours(connection, self.path))
 
     def writers_turn(self, op: Operation) -> AbstractContextManager[None]:
         """Keep other writers of this process out, which queue better here than in SQLite."""
@@ -299,6 +311,7 @@ class Database:
             factory=Connection,
         )
         connection.generation = self._generation
+        connection.path = self.path
         try:
             connection.op = op
             connection.set_progress_handler(connection.is_late, _STEPS_PER_LOOK)

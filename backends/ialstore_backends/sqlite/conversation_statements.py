@@ -74,9 +74,9 @@ SESSION_OF: Final = f"SELECT session_id FROM message WHERE user_id = ? AND id = 
 # -- listings
 
 # 200 characters are at most 800 bytes. substr of a text would end at a NUL, and that of an empty
-# blob is NULL.
+# blob is NULL. What is no text, though it should be, becomes NULL and is noticed.
 _SHORT: Final = (
-    "session_id, tokens, summary, CASE WHEN summary IS NULL "
+    "session_id, tokens, summary, CASE WHEN summary IS NULL AND typeof(content) = 'text' "
     f"THEN coalesce(substr(CAST(content AS BLOB), 1, {4 * SUMMARY_CHARACTERS}), x'') END"
 )
 

@@ -18,10 +18,11 @@ from ialstore._text import from_microseconds, to_microseconds
 from ialstore.capabilities import ConversationCapabilities
 from ialstore.conversation import ConversationStore
 from ialstore.errors import ConflictError, CorruptError, IalStoreError
-from ialstore.ids import id_microseconds, id_role
+from ialstore.ids import id_microseconds
 from ialstore.limits import SUMMARY_CHARACTERS
-from ialstore.listing import HistoryQuery, Rows, take_rows, text_bytes
+from ialstore.listing import HistoryQuery, Rows, take_rows
 from ialstore.model import (
+    DAMAGE,
     AppendResult,
     EncodedMessage,
     EraseReport,
@@ -29,7 +30,10 @@ from ialstore.model import (
     MessageSummary,
     OptimizeReport,
     SessionInfo,
+    check_stored_tokens,
     decode_message,
+    shown_id,
+    stored_role,
 )
 from ialstore_backends.sqlite import conversation_statements as sql
 from ialstore_backends.sqlite.connection import Connection, Database, SqliteOptions
@@ -138,21 +142,38 @@ class SqliteConversationStore(ConversationStore):
             for one in ids:
                 values = (user_id, one, op.now)
                 found += self._db.until_free(op, partial(connection.execute, sql.GET, values))
-        return {message.id: message for message in _messages(user_id, found)}
+        return {message.id: message for message in self._messages(user_id, found)}
 
     def _history(self, op: Operation, query: HistoryQuery) -> Rows[Message]:
         with self._db.reading(op) as connection:
             cursor = self._range(connection, op, sql.HISTORY, query)
             rows = take_rows(cursor, query.limit, _row_bytes)
             cursor.close()
-        return Rows(_messages(query.user_id, rows.items), rows.more)
+        return Rows(self._messages(query.user_id, rows.items), rows.more)
 
     def _summaries(self, op: Operation, query: HistoryQuery) -> Rows[MessageSummary]:
         with self._db.reading(op) as connection:
             rows = self._range(connection, op, sql.SUMMARIES, query).fetchall()
-        return Rows(
-            [_summary(query.user_id, row) for row in rows[: query.limit]], len(rows) > query.limit
-        )
+        summaries = [self._summary(query.user_id, row) for row in rows[: query.limit]]
+        return Rows(summaries, len(rows) > query.limit)
+
+    def _messages(self, user_id: str, rows: Sequence[_Row]) -> list[Message]:
+        try:
+            return _decode(user_id, rows)
+        except CorruptError as error:
+            raise CorruptError(f"{self._db.path}: {error}") from error
+
+    def _summary(self, user_id: str, row: _Row) -> MessageSummary:
+        try:
+            return _decode_summary(user_id, row)
+        except UnicodeDecodeError:
+            cause = None  # it holds the text
+        except DAMAGE as error:
+            cause = error
+        raise self._damaged(f"the stored message {shown_id(row[0])}") from cause
+
+    def _damaged(self, what: str) -> CorruptError:
+        return CorruptError(f"{self._db.path}: {what} is damaged; run check, or restore a backup")
 
     def _range(
         self,
@@ -172,8 +193,10 @@ class SqliteConversationStore(ConversationStore):
         self, op: Operation, user_id: str, limit: int, after: SessionInfo | None
     ) -> Rows[SessionInfo]:
         rows = self._db.read(op, sql.SESSIONS, {"user": user_id, "now": op.now})
-        listed = [(id_microseconds(newest), one) for one, newest in rows if newest is not None]
-        listed.sort(key=itemgetter(0), reverse=True)  # stable: ties stay sorted by session
+        try:
+            listed = _by_activity(rows)
+        except DAMAGE as error:
+            raise self._damaged("a session or the id of its newest message") from error
         if after is not None:
             time = to_microseconds(after.last_active, "last_active")
             listed = [
@@ -189,6 +212,8 @@ class SqliteConversationStore(ConversationStore):
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         rows = self._db.read(op, sql.USERS, {"after": after or "", "limit": limit + 1})
         users = [user_id for (user_id,) in rows]
+        if not all(type(user_id) is str for user_id in users):
+            raise self._damaged("a user id")
         return Rows(users[:limit], more=len(users) > limit)
 
     # -- removing and care ----------------------------------------------------------------------
@@ -244,11 +269,19 @@ class SqliteConversationStore(ConversationStore):
         after = 0
         while True:
             op.renew()
-            rows = self._db.read(op, sql.CHECK, (after,))
+            with self._db.reading(op) as connection:
+                connection.text_factory = _text_or_bytes
+                try:
+                    read = partial(connection.execute, sql.CHECK, (after,))
+                    rows = self._db.until_free(op, read).fetchall()
+                finally:
+                    connection.text_factory = str
             if not rows:
                 break
             after = rows[-1][0]
-            damaged += [row[3] for row in rows if not _is_intact(row)]
+            damaged += [
+                f"row {row[0]} (message {shown_id(row[3])})" for row in rows if not _is_intact(row)
+            ]
         if damaged:
             faults.append(
                 f"{len(damaged)} messages in {self._db.path} do not agree with their hash, "
@@ -257,6 +290,9 @@ class SqliteConversationStore(ConversationStore):
         return faults
 
     # -- the frame ------------------------------------------------------------------------------
+
+    def _setup(self, op: Operation) -> None:
+        self._db.verify(op)
 
     def _translate(self, op: Operation, error: Exception) -> IalStoreError | None:
         return self._db.translate(error)
@@ -284,7 +320,7 @@ def _values(entry: EncodedMessage) -> _Row:
     )
 
 
-def _messages(user_id: str, rows: Sequence[_Row]) -> list[Message]:
+def _decode(user_id: str, rows: Sequence[_Row]) -> list[Message]:
     return [
         decode_message(
             id=one,
@@ -318,24 +354,44 @@ def _messages(user_id: str, rows: Sequence[_Row]) -> list[Message]:
 
 def _row_bytes(row: _Row) -> int:
     metadata_text, content, payload_text = row[-3:]
-    size = text_bytes(content)
+    # Most are ASCII: no call for them.
+    plain = type(content) is str and content.isascii()
+    size = len(content) if plain else _text_bytes(content)
     if payload_text is not None:
-        size += text_bytes(payload_text)
+        size += _text_bytes(payload_text)
     if metadata_text is not None:
-        size += text_bytes(metadata_text)
+        size += _text_bytes(metadata_text)
     return size
 
 
-def _summary(user_id: str, row: _Row) -> MessageSummary:
+def _text_bytes(text: object) -> int:
+    """Return the bytes of a text; what is none is damage, which is found when it is decoded."""
+    if type(text) is not str:
+        return 0
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _decode_summary(user_id: str, row: _Row) -> MessageSummary:
     one, session_id, tokens, summary, beginning = row
     if summary is None:
-        try:
-            # The last character may be cut in two: a decoder that waits for more drops it.
-            summary = codecs.getincrementaldecoder("utf-8")().decode(beginning)
-        except UnicodeDecodeError:
-            raise CorruptError(f"the text of message {one} is not UTF-8") from None
-        summary = summary[:SUMMARY_CHARACTERS]
-    return MessageSummary(one, user_id, session_id, id_role(one), summary, tokens)
+        # The last character may be cut in two: a decoder that waits for more drops it.
+        summary = codecs.getincrementaldecoder("utf-8")().decode(beginning)[:SUMMARY_CHARACTERS]
+    if type(summary) is not str:
+        raise TypeError("a summary that is no text")
+    if tokens is not None:
+        check_stored_tokens(tokens)
+    return MessageSummary(one, user_id, session_id, stored_role(one, session_id), summary, tokens)
+
+
+def _by_activity(rows: Sequence[_Row]) -> list[tuple[int, str]]:
+    """Return time and name of each session with a live message, the newest first."""
+    listed: list[tuple[int, str]] = []
+    for one, newest in rows:
+        if newest is not None:
+            stored_role(newest, one)
+            listed.append((id_microseconds(newest), one))
+    listed.sort(key=itemgetter(0), reverse=True)  # stable: ties stay sorted by session
+    return listed
 
 
 def _remove(connection: Connection, op: Operation, rows_of: str, who: tuple[str, ...]) -> int:
@@ -350,7 +406,15 @@ def _remove(connection: Connection, op: Operation, rows_of: str, who: tuple[str,
 
 def _is_intact(row: _Row) -> bool:
     try:
-        (message,) = _messages(row[1], [row[3:]])
+        (message,) = _decode(row[1], [row[3:]])
+        return bool(message.content_hash == row[2])
     except IalStoreError:
         return False
-    return bool(message.content_hash == row[2])
+
+
+def _text_or_bytes(stored: bytes) -> str | bytes:
+    """Return a text, or what should be one as it is, so that one row does not end a check."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ialstore.operation import Operation
     from ialstore_backends.sqlite.connection import Connection, Database
 
-__all__ = ["check_file", "compact", "mark_erased", "scrub"]
+__all__ = ["check_file", "compact", "empty_log", "mark_erased", "scrub"]
 
 _PAUSE_SECONDS: Final = 0.005
 _WORTHWHILE_SHARE: Final = 0.25
@@ -28,10 +28,17 @@ _WORTHWHILE_PAGES: Final = 256
 """and more than so many."""
 _MOST_FAULTS: Final = 10
 
+# The mark of an erase: 'unscrubbed' until the file is rewritten, then 'unemptied' until the log is
+# emptied. Its value says which erase, so that nobody takes away the mark of another one.
+_MARK: Final = "INSERT OR REPLACE INTO meta VALUES ('unscrubbed', hex(randomblob(8)))"
+_REWRITTEN: Final = (
+    "UPDATE OR REPLACE meta SET name = 'unemptied' WHERE name = 'unscrubbed' AND value = ?"
+)
+
 
 def mark_erased(connection: Connection) -> None:
     """Note in the running transaction that copies of what it deletes may stand in the file."""
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('unscrubbed', hex(randomblob(8)))")
+    connection.execute(_MARK)
 
 
 def scrub(database: Database, op: Operation) -> tuple[str, ...]:
@@ -48,7 +55,7 @@ def scrub(database: Database, op: Operation) -> tuple[str, ...]:
     except (DeadlineExceededError, StorageFullError) as error:
         return (f"{error}; unused parts of the file may hold copies: run optimize",)
     op.renew()
-    return _empty_log(database, op)
+    return empty_log(database, op)
 
 
 def compact(database: Database, op: Operation) -> tuple[int, tuple[str, ...]]:
@@ -67,7 +74,7 @@ def compact(database: Database, op: Operation) -> tuple[int, tuple[str, ...]]:
     if held_up or empty > max(_WORTHWHILE_PAGES, _WORTHWHILE_SHARE * pages):
         notes = scrub(database, op)
     else:
-        notes = _empty_log(database, op)
+        notes = empty_log(database, op)
     return max(0, before - _file_bytes(database)), notes
 
 
@@ -78,6 +85,7 @@ def check_file(database: Database, op: Operation) -> list[str]:
         for path in (Path(database.path + suffix) for suffix in ("", "-wal", "-shm"))
         if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077
     ]
+    database.verify(op)
     with database.reading(op) as connection:
         there = dict(connection.execute("SELECT name, sql FROM sqlite_master").fetchall())
         for name, statement in database.tables.items():
@@ -87,8 +95,8 @@ def check_file(database: Database, op: Operation) -> list[str]:
                 faults.append(f"{name} is not as this library makes it in {database.path}")
         damage = connection.execute(f"PRAGMA quick_check({_MOST_FAULTS})").fetchall()
         faults += [f"{database.path} is damaged: {line}" for (line,) in damage if line != "ok"]
-        unscrubbed = "SELECT 1 FROM meta WHERE name = 'unscrubbed'"
-        if "meta" in there and connection.execute(unscrubbed).fetchone():
+        held_up = "SELECT 1 FROM meta WHERE name IN ('unscrubbed', 'unemptied')"
+        if "meta" in there and connection.execute(held_up).fetchone():
             faults.append(f"{database.path}: an erase was held up: run optimize to complete it")
     return faults
 
@@ -102,25 +110,30 @@ def _rewrite(database: Database, op: Operation) -> None:
             database.until_free(op, lambda: connection.execute("VACUUM"))
             op.renew()
             if mark is not None:
-                statement = "DELETE FROM meta WHERE name = 'unscrubbed' AND value = ?"
-                database.until_free(op, lambda: connection.execute(statement, mark))
+                database.until_free(op, lambda: connection.execute(_REWRITTEN, mark))
         except sqlite3.Error as error:
             # What an erase deleted before is deleted.
             raise database.translate(error, Outcome.UNKNOWN) or error from error
 
 
-def _empty_log(database: Database, op: Operation) -> tuple[str, ...]:
+def empty_log(database: Database, op: Operation) -> tuple[str, ...]:
+    """Move all of the log into the file; return what keeps it from that."""
     try:
+        # What is marked now stands in the log as it is now; what others mark later stays marked.
+        marks = database.read(op, "SELECT value FROM meta WHERE name = 'unemptied'")
         while True:
             with database.reading(op) as connection:
                 busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             if not busy:
-                return ()
+                break
             op.remaining()
             time.sleep(_PAUSE_SECONDS)
+        for mark in marks:
+            database.write(op, "DELETE FROM meta WHERE name = 'unemptied' AND value = ?", mark)
     except DeadlineExceededError:
-        reader = "another process still reads an earlier state of the file"
-        return (f"{database.path}-wal: {reader}; run optimize when it has ended",)
+        user = "another process still uses an earlier state of the file"
+        return (f"{database.path}-wal: {user}; run optimize when it has ended",)
+    return ()
 
 
 def _file_bytes(database: Database) -> int:

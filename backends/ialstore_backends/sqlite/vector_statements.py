@@ -70,7 +70,15 @@ COUNT: Final = (
     "(SELECT count(*) FROM vectors WHERE vectors.user = vector_users.user AND expires <= ?) "
     "FROM vector_users WHERE user_id = ?"
 )
-MALFORMED: Final = "SELECT count(*) FROM vectors WHERE length(vector) <> ?"
+MALFORMED: Final = (
+    "SELECT count(*) FROM vectors WHERE typeof(vector) <> 'blob' OR length(vector) <> ? "
+    "OR typeof(id) <> 'text' OR length(id) <> 36 OR typeof(session_id) <> 'text' "
+    "OR typeof(expires) NOT IN ('integer', 'null') OR typeof(text) NOT IN ('text', 'null')"
+)
+MISCOUNTED: Final = (
+    "SELECT count(*) FROM vector_users WHERE typeof(user_id) <> 'text' "
+    "OR typeof(written) <> 'integer' OR typeof(removals) <> 'integer'"
+)
 
 # -- removing: what of a user, a chunk at a time -----------------------------------------------
 

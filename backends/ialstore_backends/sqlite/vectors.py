@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, Unpack
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, Unpack, cast
 
 import numpy as np
 
+from ialstore._text import from_seconds
 from ialstore.capabilities import VectorCapabilities
 from ialstore.errors import CorruptError, IalStoreError
-from ialstore.ids import Role, id_role
+from ialstore.ids import LOWEST_ID, Role
 from ialstore.listing import Rows
-from ialstore.model import EraseReport, OptimizeReport
+from ialstore.model import DAMAGE, EraseReport, OptimizeReport, shown_id, stored_role
 from ialstore.vector import VectorIndex
 from ialstore.vector_model import EncodedRecord, IndexSpec, SearchQuery, SearchResult, check_vector
 from ialstore_backends._exact import ExactMatrix, Ranking, bytes_per_vector, merge
@@ -43,6 +45,8 @@ _LITTLE_ENDIAN: Final = np.dtype("<f4")
 _BLOCK_BYTES: Final = 4 * 2**20  # of vectors read at once
 _ROOM_SHARE: Final = 8  # a matrix has room for an eighth more vectors before it must grow
 _ERASE_ROUNDS: Final = 3
+_TEXT: Final = frozenset({str, NoneType})
+_TIME: Final = frozenset({int, NoneType})
 
 _Row = tuple[str, str, str | None, int | None, bytes]
 
@@ -119,9 +123,19 @@ class SqliteVectorIndex(VectorIndex):
         faults = super()._check(op) + check_file(self._db, op)
         with self._db.reading(op) as connection:
             (wrong,) = connection.execute(sql.MALFORMED, (4 * self.spec.dimension,)).fetchone()
+            (users,) = connection.execute(sql.MISCOUNTED).fetchone()
         if wrong:
-            faults.append(f"{wrong} vectors in {self._db.path} have another length than the spec")
+            faults.append(
+                f"{wrong} vectors in {self._db.path} are damaged, "
+                "or have another length than the spec"
+            )
+        if users:
+            faults.append(f"{users} users in vector_users of {self._db.path} are damaged")
         return faults
+
+    def _setup(self, op: Operation) -> None:
+        self._db.verify(op)
+        super()._setup(op)
 
     def _translate(self, op: Operation, error: Exception) -> IalStoreError | None:
         return self._db.translate(error)
@@ -214,7 +228,10 @@ class SqliteVectorIndex(VectorIndex):
     def _ids(self, op: Operation, user_id: str, limit: int, after: str | None) -> Rows[str]:
         with self._db.reading(op) as connection:
             rows = connection.execute(sql.IDS, (user_id, after or "", op.now, limit + 1)).fetchall()
-        return Rows([one for (one,) in rows[:limit]], more=len(rows) > limit)
+        listed = self._texts(rows)
+        if {*map(len, listed)} - {len(LOWEST_ID)}:
+            raise self._damaged("an id")
+        return Rows(listed[:limit], more=len(rows) > limit)
 
     def _count(self, op: Operation, user_id: str) -> int:
         with self._db.reading(op) as connection:
@@ -224,7 +241,16 @@ class SqliteVectorIndex(VectorIndex):
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         with self._db.reading(op) as connection:
             rows = connection.execute(sql.USERS, (after or "", limit + 1)).fetchall()
-        return Rows([one for (one,) in rows[:limit]], more=len(rows) > limit)
+        return Rows(self._texts(rows)[:limit], more=len(rows) > limit)
+
+    def _texts(self, rows: Sequence[tuple[Any]]) -> list[str]:
+        texts = [one for (one,) in rows]
+        if {*map(type, texts)} - {str}:
+            raise self._damaged("an id")
+        return texts
+
+    def _damaged(self, what: str) -> CorruptError:
+        return CorruptError(f"{self._db.path}: {what} is damaged; run check, or restore a backup")
 
     # -- bringing what is held up to the file ---------------------------------------------------
 
@@ -288,10 +314,11 @@ class SqliteVectorIndex(VectorIndex):
     def _put(self, matrix: ExactMatrix, rows: Sequence[_Row]) -> None:
         ids, session_ids, texts, expires, blobs = zip(*rows, strict=True)
         try:
-            _require_texts(ids, session_ids)
-            entries = list(map(_Entry, ids, session_ids, map(id_role, ids), texts, expires))
+            _require_types(texts, expires)
+            roles = map(stored_role, ids, session_ids)
+            entries = list(map(_Entry, ids, session_ids, roles, texts, expires))
             matrix.put(entries, self._vectors(blobs))
-        except (LookupError, OverflowError, TypeError, ValueError) as error:
+        except DAMAGE as error:
             raise CorruptError(
                 f"{self._db.path} holds rows that are no vectors; run check, or restore a backup"
             ) from error
@@ -306,29 +333,43 @@ class SqliteVectorIndex(VectorIndex):
         self, one: str, session_id: str, text: str | None, expires: int | None, blob: bytes
     ) -> EncodedRecord:
         try:
+            _require_types([text], [expires])
+            if expires is not None:
+                from_seconds(expires)
             vector = check_vector(self._vectors([blob])[0], self.spec, "the stored vector")
-        except (TypeError, ValueError) as error:
+            return EncodedRecord(
+                one, vector, session_id, stored_role(one, session_id), text, expires
+            )
+        except DAMAGE as error:
             raise CorruptError(
-                f"the vector of {one} in {self._db.path} is damaged; delete it, or restore a backup"
+                f"the vector of {shown_id(one)} in {self._db.path} is damaged; "
+                "delete it, or restore a backup"
             ) from error
-        return EncodedRecord(one, vector, session_id, id_role(one), text, expires)
 
 
 def _state(connection: Connection, user_id: str) -> State | None:
     row = connection.execute(sql.STATE, (user_id,)).fetchone()
-    return None if row is None else State(*row)
+    if row is None:
+        return None
+    state = State(*row)
+    if type(state.written) is not int or type(state.removals) is not int:
+        raise CorruptError(
+            f"{connection.path}: user {state.user} in vector_users is damaged; restore a backup"
+        )
+    return state
 
 
-def _require_texts(ids: Sequence[str], session_ids: Sequence[str]) -> None:
-    if {*map(type, ids), *map(type, session_ids)} != {str} or {*map(len, ids)} != {36}:
-        raise ValueError("no ids")
+def _require_types(texts: Sequence[object], expires: Sequence[object]) -> None:
+    if not {*map(type, texts)} <= _TEXT or not {*map(type, expires)} <= _TIME:
+        raise TypeError("a text or time that is none")
 
 
 def _store(connection: Connection, user_id: str, records: Sequence[EncodedRecord]) -> None:
     connection.execute(sql.NEW_USER, (user_id,))
-    user, written, _ = connection.execute(sql.STATE, (user_id,)).fetchone()
-    connection.execute(sql.WRITTEN, (written + len(records), user))
-    first = (user << sql.NUMBER_BITS) + written + 1
+    state = cast("State", _state(connection, user_id))
+    user = state.user
+    connection.execute(sql.WRITTEN, (state.written + len(records), user))
+    first = (user << sql.NUMBER_BITS) + state.written + 1
     connection.executemany(
         sql.UPSERT,
         (
@@ -359,4 +400,6 @@ def _delete_rows(
         connection.execute(sql.DELETE, (numbers,))
         connection.execute(sql.REMOVED, (state.user,))
         connection.execute(sql.DROP_EMPTY_USER, (state.user,))
-    return len(rows), sum(expires is None or expires > now for _, expires in rows)
+    # One of another type is damaged, and live to the statements that read.
+    live = sum(type(expires) is not int or expires > now for _, expires in rows)
+    return len(rows), live
