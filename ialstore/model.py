@@ -1,18 +1,16 @@
 """The values that cross every border: messages, pages, records, filters and results.
 
 Message ids are in ``ids``. What a backend gets to write is an ``EncodedMessage``; what it read it
-turns back with ``decode_message``. Those of vectors are in ``vector_model``.
+turns back with ``decode_message`` of ``decoding``. Those of vectors are in ``vector_model``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar
 
 from ialstore._text import (
     MAX_MICROSECONDS,
@@ -23,9 +21,8 @@ from ialstore._text import (
     json_text,
     sorted_json,
 )
-from ialstore.errors import CorruptError, InvalidInputError, LimitExceededError
+from ialstore.errors import InvalidInputError, LimitExceededError
 from ialstore.ids import (
-    LOWEST_ID,
     Role,
     after_microseconds,
     check_id_part,
@@ -70,7 +67,6 @@ __all__ = [
     "OptimizeReport",
     "Page",
     "SessionInfo",
-    "decode_message",
     "encode_message",
 ]
 
@@ -89,8 +85,15 @@ class Consistency(StrEnum):
     """Messages may be missing, or removed ones still shown, for a while."""
 
 
+class MessageBase:
+    """Room for what ``encode_message`` found out about a message that can't change."""
+
+    __slots__ = ("_checked",)
+    _checked: tuple[str, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(MessageBase):
     """One message of a conversation, identified by ``user_id`` and ``id``.
 
     Make one with ``Message.new``, which chooses the id and validates. The plain constructor does
@@ -298,6 +301,13 @@ def encode_message(message: Message, *, retention_seconds: int | None = None) ->
             f"expected a Message, not {type(message).__name__}"
             + ("; write append(*messages)" if isinstance(message, (list, tuple)) else "")
         )
+    checked = getattr(message, "_checked", None)
+    if checked is not None and not message.metadata:
+        # It passed before, and nothing in it but the metadata can have changed.
+        content_hash, size = checked
+        return EncodedMessage(
+            message, None, None, content_hash, _expires(message, retention_seconds), size
+        )
     check_message_id(message.id)
     check_id_part(message.user_id, "user_id")
     check_id_part(message.session_id, "session_id")
@@ -320,18 +330,17 @@ def encode_message(message: Message, *, retention_seconds: int | None = None) ->
             max_bytes=MAX_METADATA_BYTES,
         )
         size += length
+    expires = _expires(message, retention_seconds)
+    content_hash = _content_hash(message, payload_text)
+    if payload_text is None and metadata_text is None:
+        object.__setattr__(message, "_checked", (content_hash, size))
+    return EncodedMessage(message, payload_text, metadata_text, content_hash, expires, size)
+
+
+def _expires(message: Message, retention_seconds: int | None) -> int | None:
     if message.expires_at is not None:
-        expires: int | None = ceil_seconds(message.expires_at, "expires_at")
-    else:
-        expires = default_expiry(message.id, retention_seconds)
-    return EncodedMessage(
-        message,
-        payload_text,
-        metadata_text,
-        _content_hash(message, payload_text),
-        expires,
-        size,
-    )
+        return ceil_seconds(message.expires_at, "expires_at")
+    return default_expiry(message.id, retention_seconds)
 
 
 def default_expiry(message_id: str, retention_seconds: int | None) -> int | None:
@@ -370,167 +379,6 @@ def _content_hash(message: Message, payload_text: str | None) -> str:
 
 
 _NO_TEXT: Final = bytes(4)
-
-
-def decode_message(
-    *,
-    id: str,  # noqa: A002 - the field's name
-    user_id: str,
-    session_id: str,
-    content: str,
-    payload_text: str | None,
-    name: str | None,
-    turn_id: str | None,
-    source_id: str | None,
-    summary: str | None,
-    tokens: int | None,
-    metadata_text: str | None,
-    expires: int | None,
-) -> Message:
-    """Return a message from its stored forms, without validating it again.
-
-    Raises:
-        CorruptError: a form has another type than any that is stored, can't be read, or
-            contradicts the id.
-    """
-    try:
-        # What is not there, as most fields are not, must cost next to nothing.
-        role = _roles_of(session_id)[id[_ROLE_DIGITS]]
-        payload = None if payload_text is None else _decode_json(payload_text, dict, list)
-        metadata: dict[str, Any] = (
-            {} if metadata_text is None else _decode_json(metadata_text, dict)
-        )
-        expires_at = None if expires is None else _decode_seconds(expires)
-        if tokens is not None:
-            check_stored_tokens(tokens)
-        if (
-            type(content) is not str
-            or (name is not None and type(name) is not str)
-            or (turn_id is not None and type(turn_id) is not str)
-            or (source_id is not None and type(source_id) is not str)
-            or (summary is not None and type(summary) is not str)
-            or len(id) != _ID_LENGTH
-        ):
-            _require_texts(id, content, name, turn_id, source_id, summary)
-    except DAMAGE as error:
-        raise CorruptError(
-            f"the stored message {shown_id(id)} is damaged; run check, or restore a backup"
-        ) from error
-    draft = _Draft()
-    draft.id = id
-    draft.user_id = user_id
-    draft.session_id = session_id
-    draft.role = role
-    draft.content = content
-    draft.payload = payload
-    draft.name = name
-    draft.turn_id = turn_id
-    draft.source_id = source_id
-    draft.summary = summary
-    draft.tokens = tokens
-    draft.metadata = metadata
-    draft.expires_at = expires_at
-    draft.__class__ = Message  # type: ignore[assignment]  # the slots are the same
-    return cast("Message", draft)
-
-
-DAMAGE: Final = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-"""What Python raises when stored values are not what was written; none of their texts quotes one
-but for ids."""
-
-_ID_LENGTH: Final = len(LOWEST_ID)
-_ROLE_DIGITS: Final = slice(19, 23)  # of an id: variant, role and session hash
-_read_json = json.JSONDecoder().decode  # other than json.loads it takes no bytes
-
-
-def _decode_json(text: str, *kinds: type[Any]) -> Any:
-    value = _read_json(text)
-    if type(value) not in kinds:
-        raise TypeError("JSON of another type")
-    return value
-
-
-def _decode_seconds(expires: int) -> datetime:
-    if type(expires) is not int:
-        raise TypeError("a time that is no int")
-    return from_seconds(expires)
-
-
-def check_stored_tokens(tokens: int) -> None:
-    """Raise one of ``DAMAGE`` for what no message has as its number of tokens."""
-    if type(tokens) is not int or not 0 <= tokens <= MAX_TOKENS:
-        raise ValueError("a number of tokens that no message has")
-
-
-def _require_texts(message_id: str, content: object, *others: object) -> None:
-    """Let subclasses pass, which a store of objects may hold."""
-    if (
-        len(message_id) != _ID_LENGTH
-        or not isinstance(content, str)
-        or not all(isinstance(one, str | None) for one in others)
-    ):
-        raise TypeError("a text that is none")
-
-
-def shown_id(stored: object) -> str:
-    """Return an id that was read for a message of an error; nothing of it if it is none."""
-    try:
-        check_message_id(stored)
-    except InvalidInputError:
-        return "with a damaged id"
-    return str(stored)
-
-
-def stored_role(message_id: str, session_id: str) -> Role:
-    """Return the role in an id that was read.
-
-    Raises one of ``DAMAGE`` when it is no id, or not of this session.
-    """
-    if len(message_id) != _ID_LENGTH:
-        raise ValueError("an id of another length")
-    return _roles_of(session_id)[message_id[_ROLE_DIGITS]]
-
-
-@lru_cache(maxsize=4096)
-def _roles_of(session_id: str) -> Mapping[str, Role]:
-    return _roles_by_hash(session_hash(session_id))
-
-
-@cache
-def _roles_by_hash(byte: int) -> Mapping[str, Role]:
-    """Return the roles by the four digits of an id that hold variant, role and session hash."""
-    return {
-        f"{0x8000 | code << 11 | byte << 3 | rest:04x}": role
-        for code, role in enumerate(Role)
-        for rest in range(8)
-    }
-
-
-class _Draft:
-    """A message that is being read: filling it takes a third of the time of the frozen class."""
-
-    __slots__ = Message.__slots__
-
-    id: str
-    user_id: str
-    session_id: str
-    role: Role
-    content: str
-    payload: dict[str, Any] | list[Any] | None
-    name: str | None
-    turn_id: str | None
-    source_id: str | None
-    summary: str | None
-    tokens: int | None
-    metadata: dict[str, Any]
-    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,20 +319,20 @@ class ExactMatrix:
         if chosen is None:
             estimates = self._rows[:count] @ vector
         elif examined * _SPARSE < count:
-            estimates = self._rows[chosen] @ vector
+            estimates = self._rows.take(chosen, 0) @ vector
         else:
-            estimates = (self._rows[:count] @ vector)[chosen]
+            estimates = (self._rows[:count] @ vector).take(chosen)
         which: slice | NDArray[np.intp] = slice(count) if chosen is None else chosen
         if self._metric == "cosine":
             estimates *= self._factors[which]
         elif self._metric == "euclidean":  # |q|^2 is the same for all, and a half ranks as well
             estimates -= self._factors[which]
-        error = self._error(length, self._longest)
-        near = np.flatnonzero(estimates >= _lower_bound(estimates, k) - 2 * error)
+        error = self._error(length, 1.0 if self._metric == "cosine" else self._longest)
+        near = (estimates >= _lower_bound(estimates, k) - 2 * error).nonzero()[0]
         if len(near) > k + _MANY and self._metric != "cosine":  # perhaps for one long vector's sake
             errors = self._error(length, self._lengths[which])
             least = np.partition(estimates - errors, examined - k)[examined - k]
-            near = np.flatnonzero(estimates + errors >= least)
+            near = (estimates + errors >= least).nonzero()[0]
         return near if chosen is None else chosen[near]
 
     def _overflows(self, length: float) -> bool:
@@ -348,10 +348,8 @@ class ExactMatrix:
         whatever order it is summed (Higham, Accuracy and Stability, section 3.1). The 8 is for the
         few operations before and after it.
         """
-        relative = 1.01 * (self._dimension + 8) * _UNIT * length
-        if self._metric == "cosine":  # of the direction
-            return relative + 0.0 * lengths
-        error = relative * lengths + (self._dimension + 2) * _TINIEST
+        relative = 1.01 * (self._dimension + 8) * _UNIT
+        error = relative * length * lengths + (self._dimension + 2) * _TINIEST
         return error + 4 * _UNIT * lengths * lengths if self._metric == "euclidean" else error
 
     def _scores(
@@ -361,23 +359,28 @@ class ExactMatrix:
 
         Each row is summed in the same order, wherever it stands; BLAS promises no such thing.
         """
-        sums: list[float] = []
         block = _rows_at_once(self._dimension)
-        for start in range(0, len(rows), block):
-            wide = self._rows[rows[start : start + block]].astype(np.float64)
-            if self._metric == "euclidean":  # by differences: the expanded square cancels
-                wide -= vector
-                wide *= wide
-            else:
-                wide *= vector
-            sums += np.add.reduce(wide, axis=1).tolist()
+        if len(rows) > block:
+            parts = (rows[start : start + block] for start in range(0, len(rows), block))
+            return [score for part in parts for score in self._scores(part, vector, length)]
+        wide = self._rows.take(rows, 0).astype(np.float64)
+        if self._metric == "euclidean":  # by differences: the expanded square cancels
+            wide -= vector
+            wide *= wide
+        else:
+            wide *= vector
+        sums: list[float] = np.add.reduce(wide, 1).tolist()
         if self._metric == "dot":
             return sums
         if self._metric == "euclidean":
             return [0.0 - math.sqrt(square) for square in sums]
-        lengths = self._lengths[rows].tolist()
-        cosines = [product / (length * own) for product, own in zip(sums, lengths, strict=True)]
-        return [one if -1.0 <= one <= 1.0 else math.copysign(1.0, one) for one in cosines]
+        lengths = self._lengths.take(rows).tolist()
+        return [
+            cosine
+            if -1.0 <= (cosine := product / (length * own)) <= 1.0
+            else math.copysign(1, cosine)
+            for product, own in zip(sums, lengths, strict=True)
+        ]
 
 
 def _lower_bound(estimates: NDArray[np.float32], k: int) -> float:
@@ -388,7 +391,8 @@ def _lower_bound(estimates: NDArray[np.float32], k: int) -> float:
         return float(np.partition(estimates, count - k)[count - k])
     # The best of each group, and of these the k-th: a third of the time.
     best = np.maximum.reduce(estimates[: groups * _GROUP].reshape(_GROUP, groups), axis=0)
-    return float(np.partition(best, groups - k)[groups - k])
+    best.partition(groups - k)
+    return float(best[groups - k])
 
 
 def _scaled(vector: NDArray[np.float64], length: float) -> tuple[NDArray[np.float64], float]:

@@ -14,6 +14,7 @@ import numpy as np
 from ialstore._text import EPOCH
 from ialstore.capabilities import ConversationCapabilities, VectorCapabilities
 from ialstore.conversation import ConversationStore
+from ialstore.decoding import decode_message
 from ialstore.errors import ConfigurationError, ConflictError
 from ialstore.ids import id_time
 from ialstore.listing import HistoryQuery, Rows, take_rows
@@ -24,7 +25,6 @@ from ialstore.model import (
     Message,
     OptimizeReport,
     SessionInfo,
-    decode_message,
 )
 from ialstore.vector import VectorIndex
 from ialstore_backends._exact import ExactMatrix

@@ -18,6 +18,7 @@ LAYERS = (
     (
         "capabilities",
         "cost",
+        "decoding",
         "errors",
         "events",
         "ids",

@@ -6,7 +6,7 @@ import copy
 import json
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, asdict, replace
 from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any
@@ -26,8 +26,9 @@ from ialstore import (
     Role,
     SessionInfo,
 )
+from ialstore.decoding import decode_message
 from ialstore.limits import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_TOKENS
-from ialstore.model import EncodedMessage, decode_message, default_expiry, encode_message
+from ialstore.model import EncodedMessage, default_expiry, encode_message
 
 START = datetime(2024, 2, 29, 12, 0, 0, 500_000, tzinfo=UTC)
 SECRET = "zanzibar"  # noqa: S105 - stands for any content
@@ -445,3 +446,24 @@ def test_an_encoded_message_keeps_the_json_it_was_made_with() -> None:
 
     assert entry.payload_text is not None
     assert json.loads(entry.payload_text) == {"a": [1]}
+
+
+def test_a_message_that_passed_once_is_checked_again_where_it_can_have_changed() -> None:
+    message = Message.new(user_id="u", session_id="s", role="user", content="x")
+    before = encode_message(message)
+    assert encode_message(message) == before
+    message.metadata["a"] = {1: "no text"}
+    with pytest.raises(InvalidInputError, match="metadata has a key"):
+        encode_message(message)
+    message.metadata["a"] = 1
+    assert encode_message(message).content_hash != before.content_hash
+
+
+def test_what_was_found_out_about_a_message_is_no_part_of_it() -> None:
+    message = Message.new(user_id="u", session_id="s", role="user", content="x")
+    copies = (copy.copy(message), pickle.loads(pickle.dumps(message)), replace(message))  # noqa: S301 - our own bytes
+    for other in copies:
+        assert other == message
+        assert encode_message(other) == encode_message(message)
+    assert "_checked" not in asdict(message)
+    assert encode_message(replace(message, content="y")).content_hash != message.content_hash

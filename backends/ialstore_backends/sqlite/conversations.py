@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 from ialstore._text import from_microseconds, to_microseconds
 from ialstore.capabilities import ConversationCapabilities
 from ialstore.conversation import ConversationStore
+from ialstore.decoding import DAMAGE, check_stored_tokens, decode_message, shown_id, stored_role
 from ialstore.errors import ConflictError, CorruptError, IalStoreError
 from ialstore.ids import id_microseconds
 from ialstore.limits import SUMMARY_CHARACTERS
 from ialstore.listing import HistoryQuery, Rows, take_rows
 from ialstore.model import (
-    DAMAGE,
     AppendResult,
     EncodedMessage,
     EraseReport,
@@ -30,10 +30,6 @@ from ialstore.model import (
     MessageSummary,
     OptimizeReport,
     SessionInfo,
-    check_stored_tokens,
-    decode_message,
-    shown_id,
-    stored_role,
 )
 from ialstore_backends.sqlite import conversation_statements as sql
 from ialstore_backends.sqlite.connection import Connection, Database, SqliteOptions

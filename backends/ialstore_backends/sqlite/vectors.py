@@ -17,10 +17,11 @@ import numpy as np
 
 from ialstore._text import from_seconds
 from ialstore.capabilities import VectorCapabilities
+from ialstore.decoding import DAMAGE, shown_id, stored_role
 from ialstore.errors import CorruptError, IalStoreError
 from ialstore.ids import LOWEST_ID, Role
 from ialstore.listing import Rows
-from ialstore.model import DAMAGE, EraseReport, OptimizeReport, shown_id, stored_role
+from ialstore.model import EraseReport, OptimizeReport
 from ialstore.vector import VectorIndex
 from ialstore.vector_model import EncodedRecord, IndexSpec, SearchQuery, SearchResult, check_vector
 from ialstore_backends._exact import ExactMatrix, Ranking, bytes_per_vector, merge
