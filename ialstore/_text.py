@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ialstore.errors import InvalidInputError, LimitExceededError
 from ialstore.limits import MAX_INTEGER_DIGITS
@@ -70,60 +69,66 @@ def json_text(value: Any, what: str, *, max_depth: int, max_bytes: int) -> tuple
             lone surrogate.
         LimitExceededError: too deep, too long, or an integer of more than 100 digits.
     """
-    stack: list[tuple[Any, int]] = [(value, 1)]
-    # No more than the bytes of the text, counted before it is made: what holds the same value
-    # often, or itself, is refused before it unfolds.
-    size = 0
-    while stack:
-        node, depth = stack.pop()
-        kind = cast("type[object]", type(node))
-        if kind is dict or kind is list:
-            if depth > max_depth:
-                raise LimitExceededError(f"{what} is nested more than {max_depth} deep")
-            children: Collection[Any] = node
-            if kind is dict:
-                size += _count_keys(node, what)
-                children = node.values()
-            size += 2 * len(children)  # each is at least a digit, and a separator or bracket
-        else:
-            size += _check_leaf(node, what)
-            children = ()
-        if size > max_bytes:
-            raise LimitExceededError(f"{what} is longer than {max_bytes:,} bytes")
-        stack.extend((child, depth + 1) for child in children)
+    level: list[Any] = []
+    size = _check_children((value,), what, level) - 2
+    depth = 0
+    # Sizes are no more than those of the text, counted before it is made: what holds the same
+    # value often, or itself, is refused before it unfolds.
+    while level:
+        depth += 1
+        if depth > max_depth:
+            raise LimitExceededError(f"{what} is nested more than {max_depth} deep")
+        deeper: list[Any] = []
+        for node in level:
+            size += _check_children(node, what, deeper)
+            if size > max_bytes:
+                raise LimitExceededError(f"{what} is longer than {max_bytes:,} bytes")
+        level = deeper
     text = _encode(value)
     return text, check_text(text, what, at_most=max_bytes)
 
 
-def _count_keys(node: dict[Any, Any], what: str) -> int:
-    """Return the characters of all keys."""
-    for key in node:
-        if type(key) is not str:
-            raise InvalidInputError(
-                f"{what} has a key of type {type(key).__name__}; JSON keys are str"
-            )
-    return sum(map(len, node))
+def _check_children(node: Any, what: str, deeper: list[Any]) -> int:
+    """Check the keys and children of a container; add those that have children to ``deeper``.
+
+    Returns:
+        The characters of keys and texts, and two for each child: a digit and a separator.
+    """
+    size = 2 * len(node)
+    children = node
+    container: type[Any] = type(node)  # pyright: ignore[reportUnknownVariableType]  # of any value
+    if container is dict:
+        children = node.values()
+        for key in node:
+            if type(key) is not str:
+                raise InvalidInputError(
+                    f"{what} has a key of type {type(key).__name__}; JSON keys are str"
+                )
+            size += len(key)
+    for child in children:
+        kind: type[Any] = type(child)  # pyright: ignore[reportUnknownVariableType]  # of any value
+        if kind is str:
+            size += len(child)
+        elif kind is dict or kind is list:
+            deeper.append(child)
+        elif child is not None and kind is not bool:
+            _check_number(child, kind, what)
+    return size
 
 
-def _check_leaf(node: Any, what: str) -> int:
-    """Refuse what is no JSON value without children; return the characters of a text."""
-    kind = cast("type[object]", type(node))
-    if kind is str:
-        return len(node)
+def _check_number(value: Any, kind: type[Any], what: str) -> None:
     if kind is int:
-        if not -_INTEGER_BOUND < node < _INTEGER_BOUND:
+        if not -_INTEGER_BOUND < value < _INTEGER_BOUND:
             raise LimitExceededError(
                 f"{what} holds an integer of more than {MAX_INTEGER_DIGITS} digits"
             )
-    elif kind is float:
-        if not math.isfinite(node):
-            raise InvalidInputError(f"{what} holds a float that is not finite")
-    elif node is not None and kind is not bool:
+    elif kind is not float:
         raise InvalidInputError(
             f"{what} holds a {kind.__name__}, which is not JSON; "
             "use dict, list, str, int, float, bool or None"
         )
-    return 0
+    elif not math.isfinite(value):
+        raise InvalidInputError(f"{what} holds a float that is not finite")
 
 
 def sorted_json(value: dict[str, Any]) -> str:
