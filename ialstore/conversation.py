@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from ialstore._cursor import make_cursor, read_cursor
 from ialstore._text import check_int, from_microseconds, to_microseconds
-from ialstore.component import Component, Progress, StoreSettings, no_progress
+from ialstore.component import Component, Progress, StoreSettings, load_batches, no_progress
 from ialstore.errors import (
     ConfigurationError,
     ConflictError,
     InvalidInputError,
     LimitExceededError,
-    PartialWriteError,
 )
 from ialstore.ids import check_id_part
 from ialstore.limits import (
@@ -290,24 +289,9 @@ class ConversationStore(Component):
             IalStoreError: the store failed; repeating the load is safe and completes it.
         """
         self._require_writable("bulk_load")
-        written = failed = 0
         with self._operation("bulk_load", consistency=self._reading(None), renewable=True) as op:
-            for batch in self._batches(messages):
-                op.renew()
-                try:
-                    self._load(op, batch)
-                except PartialWriteError as error:
-                    missing = {*error.not_stored, *error.unknown}
-                    lost = sum(entry.message.id in missing for entry in batch)
-                else:
-                    lost = 0
-                failed += lost
-                written += len(batch) - lost
-                op.is_partly_applied = written > 0
-                op.items = written
-                if progress is not None:
-                    progress(written + failed, None)
-        return LoadReport(written, failed)
+            batches = self._batches(messages)
+            return load_batches(op, batches, self._load, lambda one: one.message.id, progress)
 
     def optimize(self, user_id: str, *, progress: Progress | None = None) -> OptimizeReport:
         """Do maintenance that changes cost, speed and listings only; safe at any time.

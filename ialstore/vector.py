@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from ialstore._text import from_seconds
-from ialstore.component import Component, Progress, StoreSettings, no_progress
+from ialstore.component import Component, Progress, StoreSettings, load_batches, no_progress
 from ialstore.errors import (
     ConfigurationError,
     LimitExceededError,
-    PartialWriteError,
     UnsupportedOperationError,
 )
 from ialstore.ids import check_id_part
@@ -259,25 +258,10 @@ class VectorIndex(Component):
             IalStoreError: the index failed; repeating the load is safe and completes it.
         """
         self._require_writable("bulk_load")
-        written = failed = 0
         with self._operation("bulk_load", consistency=self._reading(None), renewable=True) as op:
             self._bind(op)
-            for batch in self._batches(records):
-                op.renew()
-                try:
-                    self._load(op, batch)
-                except PartialWriteError as error:
-                    missing = {*error.not_stored, *error.unknown}
-                    lost = sum(record.id in missing for _, record in batch)
-                else:
-                    lost = 0
-                failed += lost
-                written += len(batch) - lost
-                op.is_partly_applied = written > 0
-                op.items = written
-                if progress is not None:
-                    progress(written + failed, None)
-        return LoadReport(written, failed)
+            batches = self._batches(records)
+            return load_batches(op, batches, self._load, lambda pair: pair[1].id, progress)
 
     def optimize(self, user_id: str, *, progress: Progress | None = None) -> OptimizeReport:
         """Do maintenance that changes cost and speed only; safe at any time.
