@@ -171,7 +171,7 @@ def open_store(source: ConfigSource = None, **settings: Unpack[StoreSettings]) -
     section = config.conversation
     url, kind = _target("conversation", section, config.origin)
     store: ConversationStore = kind.from_url(url, **_settings(section, settings))
-    for wrapper, options in _wrappers("conversation", section):
+    for wrapper, options in _wrappers("conversation", section, config.origin):
         store = wrapper(store, options)
     return store
 
@@ -201,7 +201,7 @@ def open_index(
         spec = IndexSpec(embedder.dimension, section.metric, embedder.model)
     url, kind = _target("vector", section, config.origin)
     index: VectorIndex = kind.from_url(url, spec, **_settings(section, settings))
-    for wrapper, options in _wrappers("vector", section):
+    for wrapper, options in _wrappers("vector", section, config.origin):
         index = wrapper(index, options)
     return index
 
@@ -251,9 +251,11 @@ def _read_file(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{path} is nested too deep") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path} is not UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError is one; so is what a path with NUL raises
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
 
 
@@ -281,7 +283,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         if key == "wrap":
             try:
                 value = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise ConfigurationError(
                     f'environment variable {name} must be a JSON list, such as ["retry"]'
                 ) from None
@@ -295,7 +297,7 @@ def _number(text: str) -> Any:
     """Return the number, truth value or text that a variable holds."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, (int, float)) else text
 
@@ -375,12 +377,16 @@ def _settings(section: ConversationSection, given: StoreSettings) -> StoreSettin
     return {**configured, **given}
 
 
-def _wrappers(kind: str, section: ConversationSection) -> Iterator[tuple[type[Any], Any]]:
+def _wrappers(
+    kind: str, section: ConversationSection, origin: str
+) -> Iterator[tuple[type[Any], Any]]:
     """Yield wrapper classes with their options, innermost first."""
     for entry in reversed(section.wrap):
         table = {"use": entry} if isinstance(entry, str) else dict(entry)
         name = table.pop("use", None)
         if not isinstance(name, str):
-            raise ConfigurationError(f"{kind}.wrap: each table names its wrapper with use = ...")
+            raise ConfigurationError(
+                f"{origin}: {kind}.wrap: each table names its wrapper with use = ..."
+            )
         wrapper = find(f"{kind}_wrapper", name)
-        yield wrapper, validated(wrapper.OPTIONS, table, f"{kind}.wrap: {name}.")
+        yield wrapper, validated(wrapper.OPTIONS, table, f"{origin}: {kind}.wrap: {name}.")

@@ -97,7 +97,14 @@ but for ids."""
 
 _ID_LENGTH: Final = len(LOWEST_ID)
 _ROLE_DIGITS: Final = slice(19, 23)  # of an id: variant, role and session hash
-_read_json = json.JSONDecoder().decode  # other than json.loads it takes no bytes
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+# Other than json.loads it takes no bytes.
+_read_json = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def _decode_json(text: str, *kinds: type[Any]) -> Any:

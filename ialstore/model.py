@@ -332,7 +332,7 @@ def encode_message(message: Message, *, retention_seconds: int | None = None) ->
         size += length
     expires = _expires(message, retention_seconds)
     content_hash = _content_hash(message, payload_text)
-    if payload_text is None and metadata_text is None:
+    if payload_text is None and metadata_text is None and type(message) is Message:
         object.__setattr__(message, "_checked", (content_hash, size))
     return EncodedMessage(message, payload_text, metadata_text, content_hash, expires, size)
 

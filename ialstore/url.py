@@ -204,7 +204,9 @@ def validated(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     names = {one.name: str(one.type) for one in fields(kind)}  # type: ignore[arg-type]  # a dataclass
     for name, value in values.items():
         if name not in names:
-            raise ConfigurationError(f"{where}{_printable(name)} is unknown{closest(name, names)}")
+            raise ConfigurationError(
+                f"{where}{_printable(str(name))} is unknown{closest(str(name), names)}"
+            )
         if isinstance(value, bool) and not {"bool", "Any"} & set(re.findall(r"\w+", names[name])):
             raise ConfigurationError(f"{where}{name}: must be no truth value")  # 1 is not true
     from pydantic import TypeAdapter, ValidationError

@@ -155,3 +155,12 @@ def test_a_vector_whose_message_came_back_meanwhile_stays(rig: Any) -> None:
 
     assert rig.engine.repair("u").removed == 0
     assert rig.vector_ids() == [old.id]
+
+
+def test_a_message_that_comes_back_while_its_vector_is_removed_gets_it_back(rig: Any) -> None:
+    (old,) = rig.say("a cat")
+    rig.store.delete("u", [old.id])
+    rig.index.before["delete"] = lambda: rig.engine.append(old)
+
+    assert rig.engine.repair("u").removed == 0
+    assert rig.vector_ids() == [old.id]

@@ -181,3 +181,17 @@ def test_an_unchanged_text_that_lacks_its_vector_gets_it(rig: Any) -> None:
     rig.engine.replace(message)
 
     assert found(rig, message) == "hello"
+
+
+def test_a_message_that_gets_words_while_it_loses_them_keeps_its_vector(rig: Any) -> None:
+    (said,) = rig.say("a cat")
+    worded = replace(said, content="a dog")
+
+    def overtake() -> None:
+        rig.index.before["delete"] = lambda: rig.engine.replace(worded)
+
+    rig.store.after["replace"] = overtake
+    rig.engine.replace(replace(said, content="..."))
+
+    assert list(rig.store.history("u")) == [worded]
+    assert rig.vector_ids() == [said.id]

@@ -12,6 +12,7 @@ from ialstore import (
     ConfigurationError,
     IndexSpec,
     Message,
+    open_engine,
     open_index,
     open_store,
 )
@@ -140,6 +141,7 @@ def test_a_store_that_keeps_no_vectors_asks_for_an_index() -> None:
         ({"conversaton": {}}, r"no section conversaton; did you mean conversation\?"),
         ({"conversation": 5}, "conversation must be a table"),
         ({5: {}}, "no section 5"),
+        (Path("a\0.toml"), "is not TOML"),
         (5, "is a URL, a .toml file or a dict, not int"),
         (b"memory:", "not bytes"),
         ("", r"conversation\.url is empty; set url in the section \[conversation\]"),
@@ -183,6 +185,13 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
         load_config(path)
 
 
+def test_a_file_nested_too_deep_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("a = " + "[" * 20_000)
+    with pytest.raises(ConfigurationError, match=r"x\.toml is nested too deep"):
+        load_config(path)
+
+
 def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes(b"\xff")
@@ -196,6 +205,7 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         ({"IALSTORE_CONTEX__MAX_TOKENS": "1"}, r"did you mean context\?"),
         ({"IALSTORE_CONVERSATION__WRAP": "retry"}, "must be a JSON list"),
         ({"IALSTORE_CONVERSATION_URL": "memory:"}, "write IALSTORE_CONVERSATION__URL"),
+        ({"IALSTORE_CONVERSATION__WRAP": "[" * 100_000}, "must be a JSON list"),
         ({"IALSTORE_CONTEXT": "5"}, "write IALSTORE_CONTEXT__KEY"),
     ],
 )
@@ -229,13 +239,18 @@ def test_a_wrong_value_for_the_embedder_is_named() -> None:
         make_embedder(load_config({"embedder": {"dimension": 5}}))
 
 
-@pytest.mark.parametrize("text", ["64", "sixty-four", '"64"'])
+@pytest.mark.parametrize("text", ["64", "sixty-four", '"64"', "[" * 100_000])
 def test_variables_give_an_embedder_numbers(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = load_config(environ={"IALSTORE_EMBEDDER__DIMENSION": text})
     assert config.embedder.options == {"dimension": 64 if text == "64" else text}
+
+
+def test_a_wrong_key_of_the_context_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"the dict: context\.1 is unknown"):
+        open_engine({"conversation": {"url": "memory:"}, "context": {1: 2}})
 
 
 def test_an_index_takes_its_spec_from_the_embedder() -> None:

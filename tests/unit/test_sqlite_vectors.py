@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -399,11 +399,20 @@ def test_a_damaged_user_id_raises_in_the_listing_of_users(path: Path, one: Handl
         one.index.users()
 
 
-def test_a_vector_with_a_damaged_expiry_may_be_deleted(path: Path, one: Handle) -> None:
-    one.index.upsert("u", [record(1)])
-    run(path, "UPDATE vectors SET expires = 'soon'")
-    assert one.index.delete("u", [record(1).id]) == 1
-    assert one.index.check() == []
+@pytest.mark.parametrize("damage", ["'soon'", "CAST(x'54ff' AS TEXT)", "x'00'", "1e300"])
+def test_a_vector_with_a_damaged_expiry_may_be_deleted_and_erased(
+    path: Path, one: Handle, damage: str
+) -> None:
+    removals: list[Callable[[], int]] = [
+        lambda: one.index.delete("u", [record(1).id]),
+        lambda: one.index.delete_session("u", record(1).session_id),
+        lambda: one.index.erase("u").vectors,
+    ]
+    for remove in removals:
+        one.index.upsert("u", [record(1)])
+        run(path, f"UPDATE vectors SET expires = {damage}")  # noqa: S608 - values of the test
+        assert remove() == 1
+        assert one.index.check() == []
 
 
 @pytest.mark.parametrize("column", ["written", "removals"])

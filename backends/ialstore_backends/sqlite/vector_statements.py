@@ -82,7 +82,11 @@ MISCOUNTED: Final = (
 
 # -- removing: what of a user, a chunk at a time -----------------------------------------------
 
-_ROWS: Final = "SELECT number, expires FROM vectors WHERE user = ? AND"
+# What is removed is not read: a damaged time must not keep a user from being erased.
+_ROWS: Final = (
+    "SELECT number, CASE typeof(expires) WHEN 'integer' THEN expires END "
+    "FROM vectors WHERE user = ? AND"
+)
 ROWS_OF_IDS: Final = f"{_ROWS} id IN {_GIVEN} LIMIT {CHUNK}"
 ROWS_OF_SESSION: Final = f"{_ROWS} session_id = ? LIMIT {CHUNK}"
 ROWS_EXPIRED: Final = f"{_ROWS} expires <= ? LIMIT {CHUNK}"

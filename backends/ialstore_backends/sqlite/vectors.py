@@ -401,6 +401,6 @@ def _delete_rows(
         connection.execute(sql.DELETE, (numbers,))
         connection.execute(sql.REMOVED, (state.user,))
         connection.execute(sql.DROP_EMPTY_USER, (state.user,))
-    # One of another type is damaged, and live to the statements that read.
-    live = sum(type(expires) is not int or expires > now for _, expires in rows)
+    # A damaged time comes as None: the vector is live to the statements that read.
+    live = sum(expires is None or expires > now for _, expires in rows)
     return len(rows), live
