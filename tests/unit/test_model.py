@@ -366,7 +366,9 @@ def test_the_size_counts_content_payload_and_metadata() -> None:
     assert entry.size == 2 + len('["é"]'.encode()) + len('{"é":1}'.encode())
 
 
-@pytest.mark.parametrize("text", ['{"a":', "", "nonsense", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ['{"a":', "", "nonsense", "[" * 100_000, '{"a":NaN}', '{"a":[-Infinity]}']
+)
 @pytest.mark.parametrize("field", ["payload_text", "metadata_text"])
 def test_stored_json_that_cannot_be_read_is_corrupt(field: str, text: str) -> None:
     """C5: corruption raises; it never becomes a partial answer."""
