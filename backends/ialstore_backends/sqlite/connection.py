@@ -179,7 +179,12 @@ class Database:
             connection = self.lend(op)
             healthy = False
             try:
-                cursor = self.until_free(op, lambda: connection.execute(statement, values))
+                try:
+                    cursor = connection.execute(statement, values)
+                except sqlite3.OperationalError as error:
+                    if _primary(error) not in _BUSY:
+                        raise
+                    cursor = self.until_free(op, lambda: connection.execute(statement, values))
                 healthy = True
             except sqlite3.Error as error:
                 raise self._commit_failed(error) from error
