@@ -8,6 +8,7 @@ from ialstore.config import ConfigSource, load_config, make_embedder, open_index
 from ialstore.context.budget import ContextBudget
 from ialstore.context.engine import ContextEngine
 from ialstore.url import validated
+from ialstore.vector_model import IndexSpec
 
 if TYPE_CHECKING:
     from ialstore.component import StoreSettings
@@ -32,7 +33,8 @@ def open_engine(source: ConfigSource = None, **settings: Unpack[StoreSettings]) 
     embedder = make_embedder(config)
     store = open_store(config, **settings)
     try:
-        index = open_index(config, **settings)
+        spec = IndexSpec(embedder.dimension, config.vector.metric, embedder.model)
+        index = open_index(config, spec, **settings)
         return ContextEngine(store, index, embedder, budget=budget)
     except BaseException:
         store.close()

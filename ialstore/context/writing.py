@@ -124,18 +124,18 @@ class Writer:
             self._put(user_id, list(filter(needs_vector, pending.values())))
             now = {one.id: one for one in self._store.get(user_id, list(pending))}
             unneeded = [one for one in pending if one not in now or not needs_vector(now[one])]
-            back = self._take(user_id, unneeded)
+            _, back = self._take(user_id, unneeded)
             pending = back | {
                 one.id: one
                 for one in now.values()
                 if needs_vector(one) and not self._same_vector(one, pending[one.id])
             }
 
-    def _take(self, user_id: str, ids: Sequence[str]) -> dict[str, Message]:
-        """Remove vectors; return the messages that came back meanwhile and lack theirs now."""
-        if not (ids and self._index.delete(user_id, ids)):
-            return {}
-        return {one.id: one for one in self._store.get(user_id, ids) if needs_vector(one)}
+    def _take(self, user_id: str, ids: Sequence[str]) -> tuple[int, dict[str, Message]]:
+        """Remove vectors; return how many, and the messages that came back and lack theirs."""
+        taken = self._index.delete(user_id, ids) if ids else 0
+        back = self._store.get(user_id, ids) if taken else []
+        return taken, {one.id: one for one in back if needs_vector(one)}
 
     def _put(self, user_id: str, messages: Sequence[Message]) -> None:
         if messages:
@@ -237,9 +237,9 @@ class Writer:
             some = ids[start : start + MAX_GET]
             live = {one.id for one in self._store.get(user_id, some) if needs_vector(one)}
             orphans = [one for one in some if one not in live]
-            back = self._take(user_id, orphans)
+            taken, back = self._take(user_id, orphans)
             self.mend(user_id, list(back.values()))
-            removed += len(orphans) - len(back)
+            removed += taken - len(back)
         return removed
 
     def require_writable(self, operation: str) -> None:

@@ -164,3 +164,11 @@ def test_a_message_that_comes_back_while_its_vector_is_removed_gets_it_back(rig:
 
     assert rig.engine.repair("u").removed == 0
     assert rig.vector_ids() == [old.id]
+
+
+def test_a_vector_that_another_repair_removes_is_not_counted_twice(rig: Any) -> None:
+    (old,) = rig.say("a cat")
+    rig.store.delete("u", [old.id])
+    rig.index.before["delete"] = lambda: rig.index.delete("u", [old.id])
+
+    assert rig.engine.repair("u").removed == 0

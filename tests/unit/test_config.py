@@ -10,6 +10,7 @@ import pytest
 
 from ialstore import (
     ConfigurationError,
+    HashingEmbedder,
     IndexSpec,
     Message,
     open_engine,
@@ -17,6 +18,7 @@ from ialstore import (
     open_store,
 )
 from ialstore.config import load_config, make_embedder
+from ialstore.registry import register
 
 EXAMPLE = """
 [conversation]
@@ -246,6 +248,23 @@ def test_variables_give_an_embedder_numbers(
     monkeypatch.chdir(tmp_path)
     config = load_config(environ={"IALSTORE_EMBEDDER__DIMENSION": text})
     assert config.embedder.options == {"dimension": 64 if text == "64" else text}
+
+
+def test_an_engine_makes_its_embedder_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ialstore.registry._added", {})
+    made: list[HashingEmbedder] = []
+
+    class Counted(HashingEmbedder):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    register("embedder", "counted", Counted)
+    with open_engine(
+        {"conversation": {"url": "memory:"}, "embedder": {"use": "counted"}}
+    ) as engine:
+        assert made == [engine.embedder]
+        assert engine.index.spec.model == engine.embedder.model
 
 
 def test_a_wrong_key_of_the_context_is_named() -> None:
