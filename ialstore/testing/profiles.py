@@ -1,0 +1,93 @@
+"""How much the kit tries: ``default`` for every commit, ``thorough`` for the night.
+
+``IALSTORE_PROFILE`` names the profile. With ``CI`` set the default one tries the same examples in
+every run, so that a change is to blame when one fails; elsewhere, and in the thorough one, new ones
+are tried.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hypothesis import HealthCheck, Phase, settings
+
+from ialstore.errors import ConfigurationError
+from ialstore.url import closest
+
+__all__ = ["PROFILES", "Profile", "profile"]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How much the kit tries.
+
+    Attributes:
+        machine_examples: runs of each state machine.
+        machine_steps: calls of a run at most.
+        property_examples: examples of each other property.
+        fixed: try the same examples in every run.
+    """
+
+    machine_examples: int
+    machine_steps: int
+    property_examples: int
+    fixed: bool = False
+
+    def machine(self, **changed: Any) -> settings:
+        """Return the settings of a state machine."""
+        return self._settings(
+            {
+                "max_examples": self.machine_examples,
+                "stateful_step_count": self.machine_steps,
+                **changed,
+            }
+        )
+
+    def property(self, **changed: Any) -> settings:
+        """Return the settings of any other property."""
+        return self._settings({"max_examples": self.property_examples, **changed})
+
+    def _settings(self, given: dict[str, Any]) -> settings:
+        chosen: dict[str, Any] = {
+            "deadline": None,  # a busy machine is no failure
+            "derandomize": self.fixed,
+            "phases": [one for one in Phase if one is not Phase.explain],  # it takes minutes
+            "suppress_health_check": [
+                HealthCheck.data_too_large,
+                HealthCheck.filter_too_much,
+                HealthCheck.too_slow,
+            ],
+        }
+        if self.fixed:
+            chosen["database"] = None
+        return settings(**(chosen | given))
+
+
+PROFILES: Final = {
+    "default": Profile(machine_examples=30, machine_steps=30, property_examples=50),
+    "thorough": Profile(machine_examples=1000, machine_steps=60, property_examples=2000),
+}
+
+
+def profile(environ: Mapping[str, str] | None = None) -> Profile:
+    """Return the profile that the environment names.
+
+    Raises:
+        ConfigurationError: there is none of this name; the closest is named.
+    """
+    environ = os.environ if environ is None else environ
+    name = environ.get("IALSTORE_PROFILE") or "default"
+    if name not in PROFILES:
+        raise ConfigurationError(
+            f"environment variable IALSTORE_PROFILE: there is no profile {name}"
+            f"{closest(name, PROFILES)}"
+        )
+    found = PROFILES[name]
+    if name == "default" and environ.get("CI"):
+        return Profile(
+            found.machine_examples, found.machine_steps, found.property_examples, fixed=True
+        )
+    return found
