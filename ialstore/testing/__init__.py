@@ -12,6 +12,7 @@ of ``docs/contract.md``. What the capabilities don't claim has to raise
 ``UnsupportedOperationError``. ``IALSTORE_PROFILE=thorough`` tries more (see ``profiles``).
 """
 
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 from ialstore.errors import MissingDriverError
@@ -22,7 +23,7 @@ except ModuleNotFoundError as error:  # pragma: no cover - the tests run under p
     raise MissingDriverError("the kit needs pytest: pip install 'ialstore[testing]'") from error
 
 # Before its modules are imported: their asserts say what was expected, as those of tests do.
-pytest.register_assert_rewrite("ialstore.testing")
+pytest.register_assert_rewrite(*(f"{__name__}.{one.name}" for one in iter_modules(__path__)))
 
 if TYPE_CHECKING:
     from ialstore.testing.clock import ManualClock
