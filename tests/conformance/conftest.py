@@ -9,23 +9,15 @@ from typing import Any, Unpack
 
 import pytest
 
-from ialstore import (
-    ConversationStore,
-    IndexSpec,
-    Message,
-    VectorIndex,
-    VectorRecord,
-    message_id,
-)
+from ialstore import ConversationStore, Message
 from ialstore.component import StoreSettings
 from ialstore.wrappers.retry import RetryConversationStore
-from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
-from ialstore_backends.sqlite import SqliteConversationStore, SqliteOptions, SqliteVectorIndex
+from ialstore_backends.memory import MemoryConversationStore
+from ialstore_backends.sqlite import SqliteConversationStore
 
 START = datetime(2024, 2, 29, 12, tzinfo=UTC)
 
 MakeStore = Callable[..., ConversationStore]
-MakeIndex = Callable[..., VectorIndex]
 
 
 class Clock:
@@ -126,74 +118,3 @@ def say() -> Callable[..., Message]:
         return Message.new(**(given | fields))
 
     return say
-
-
-def memory_index(_: Path, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> VectorIndex:
-    return MemoryVectorIndex(spec, **settings)
-
-
-def sqlite_index(folder: Path, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> VectorIndex:
-    return SqliteVectorIndex(folder / "vectors.db", spec, **settings)
-
-
-def uncached_index(folder: Path, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> VectorIndex:
-    """Return an index that may keep nothing in memory and searches the file block by block."""
-    options = SqliteOptions(cache_mb=0)
-    return SqliteVectorIndex(folder / "vectors.db", spec, options=options, **settings)
-
-
-@pytest.fixture(params=[memory_index, sqlite_index, uncached_index], ids=lambda kind: kind.__name__)
-def new_index_place(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[Callable[[], MakeIndex]]:
-    """Return a function that returns a ``make_index`` with a new, empty place each time."""
-    opened: list[VectorIndex] = []
-    places = 0
-
-    def place() -> MakeIndex:
-        nonlocal places
-        places += 1
-        folder = tmp_path / str(places)
-        folder.mkdir()
-
-        def make_index(spec: IndexSpec, **settings: Unpack[StoreSettings]) -> VectorIndex:
-            index: VectorIndex = request.param(folder, spec, **settings)
-            if index.capabilities.needs_setup:
-                index.setup()
-            opened.append(index)
-            return index
-
-        return make_index
-
-    yield place
-    for index in opened:
-        index.close()
-
-
-@pytest.fixture
-def make_index(new_index_place: Callable[[], MakeIndex]) -> MakeIndex:
-    """Return a function that opens the index; called again it opens the same one, if durable."""
-    return new_index_place()
-
-
-@pytest.fixture
-def index(make_index: MakeIndex, clock: Clock) -> VectorIndex:
-    """Return an index of three dimensions under cosine."""
-    return make_index(IndexSpec(3), clock=clock)
-
-
-@pytest.fixture
-def record() -> Callable[..., VectorRecord]:
-    """Return a function that makes records, each a second later than the one before."""
-    made = 0
-
-    def record(vector: Any = (1.0, 2.0, 3.0), **fields: Any) -> VectorRecord:
-        nonlocal made
-        made += 1
-        session = fields.setdefault("session_id", "s1")
-        role = fields.setdefault("role", "user")
-        at = fields.pop("at", START + timedelta(seconds=made))
-        one = fields.pop("id", None) or message_id("u1", session, at, role, str(made))
-        return VectorRecord(one, vector, **fields)
-
-    return record

@@ -13,9 +13,10 @@ GROUPS = "MSVCEU"
 def test_every_clause_is_cited_by_a_test() -> None:
     contract = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
     clauses = set(re.findall(r"^- \*\*([A-Z]\d+)\b", contract, re.MULTILINE))
+    paths = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "ialstore" / "testing").rglob("*.py")]
     cited = {
         clause
-        for path in (ROOT / "tests").rglob("test_*.py")
+        for path in paths
         for clauses in re.findall(
             r'"""((?:[A-Z]\d+, )*[A-Z]\d+):', path.read_text(encoding="utf-8")
         )

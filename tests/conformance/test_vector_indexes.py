@@ -1,0 +1,42 @@
+"""The contract of vector indexes, held against the indexes that come with the library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ialstore.testing import VectorIndexSuite
+from ialstore.testing.vector.base import MakeIndex
+from ialstore.wrappers.retry import RetryVectorIndex
+from ialstore_backends.memory import MemoryVectorIndex
+from ialstore_backends.sqlite import SqliteOptions, SqliteVectorIndex
+
+
+class TestMemory(VectorIndexSuite):
+    @pytest.fixture
+    def make_index(self) -> MakeIndex:
+        return MemoryVectorIndex
+
+
+class TestSqlite(VectorIndexSuite):
+    @pytest.fixture
+    def make_index(self, tmp_path: Path) -> MakeIndex:
+        return lambda spec, **settings: SqliteVectorIndex(tmp_path / "v.db", spec, **settings)
+
+
+class TestSqliteThatHoldsNothing(VectorIndexSuite):
+    """It may keep nothing in memory, and searches the file block by block."""
+
+    @pytest.fixture
+    def make_index(self, tmp_path: Path) -> MakeIndex:
+        options = SqliteOptions(cache_mb=0)
+        return lambda spec, **settings: SqliteVectorIndex(
+            tmp_path / "v.db", spec, options=options, **settings
+        )
+
+
+class TestRetry(VectorIndexSuite):
+    @pytest.fixture
+    def make_index(self) -> MakeIndex:
+        return lambda spec, **settings: RetryVectorIndex(MemoryVectorIndex(spec, **settings))
