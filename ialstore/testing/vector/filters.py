@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
@@ -22,12 +23,14 @@ from ialstore.testing.vector.base import (
     wide,
 )
 from ialstore.testing.vector.crowd import WHERES, crowd, queries
-from ialstore.testing.vector.oracle import Oracle
+from ialstore.testing.vector.oracle import Oracle, assert_honest
 from ialstore.vector import VectorIndex
 from ialstore.vector_model import VectorRecord, Where
 
 __all__ = ["FiltersChapter"]
 
+BY_CHANCE: Final = 0.1
+"""What the few queries of one filter may miss beyond what is missed on average."""
 _TICK: Final = timedelta(microseconds=1)
 
 BAD_WHERES: Final[dict[str, Any]] = {
@@ -51,36 +54,34 @@ class FiltersChapter(VectorSuiteBase):
     """V5."""
 
     def test_filters_apply_before_the_top_k(self, searched: VectorIndex, fill: Fill) -> None:
-        """V5, V6: with the recall that the index stands for."""
+        """V5, V6: with the recall that the index stands for, whatever the filter."""
         records = crowd(240, 3)
         fill(searched, records)
         oracle = Oracle.of(searched)
         asked = queries(records, 8, 4)
+        recalls: list[float] = []
         for name, where in WHERES.items():
-            for k in (1, 7, 100):
-                recall = np.mean([oracle.search(query, k, where) for query in asked])
-                assert recall >= searched.capabilities.min_recall, (
-                    f"V6: recall@{k} of {recall:.3f} for {name}; capabilities.min_recall is "
-                    f"{searched.capabilities.min_recall}"
-                )
+            found = [oracle.search(query, k, where) for query in asked for k in (1, 7, 100)]
+            assert_honest(searched, fmean(found) + BY_CHANCE, f"for {name}")
+            if oracle.count(where):
+                recalls += found
+        assert_honest(searched, fmean(recalls), "with filters")
 
     def test_what_is_filtered_out_takes_no_place(
         self, searched: VectorIndex, fill: Fill, record: MakeRecord
     ) -> None:
         """V5: a few far vectors are found behind many near ones that do not pass."""
         near = [record(wide(1.0, 0.001 * n)) for n in range(300)]
-        far = [record(wide(-1.0, n), session_id="far", role="tool") for n in range(5)]
-        late = [record(wide(-1.0, -n)) for n in range(5)]
+        far = [record(wide(-1.0, n), session_id="far", role="tool") for n in range(30)]
+        late = [record(wide(-1.0, -n)) for n in range(30)]
         fill(searched, [*near, *far, *late])
         oracle = Oracle.of(searched)
-        after = Where(since=START + timedelta(seconds=305.5))
+        since = Where(since=START + timedelta(seconds=330.5))
         found = [
-            oracle.search(X, 5, where)
-            for where in (Where(session_id="far"), Where(roles=["tool"]), after)
+            oracle.search(X, 30, where)
+            for where in (Where(session_id="far"), Where(roles=["tool"]), since)
         ]
-        assert np.mean(found) >= searched.capabilities.min_recall, (
-            "V5: filters apply before the top k"
-        )
+        assert_honest(searched, fmean(found), "where near vectors are filtered out")
 
     @pytest.mark.parametrize("role", list(Role))
     def test_each_role_is_told_apart(

@@ -27,6 +27,8 @@ __all__ = [
     "all_ids",
     "all_records",
     "all_users",
+    "assert_honest",
+    "assert_in_order",
     "assert_same",
     "passes",
     "tolerances",
@@ -162,6 +164,10 @@ class Oracle:
         vectors = np.array([one.vector for one in by_id.values()], np.float64)
         return cls(index, user, by_id, vectors.reshape(len(by_id), index.spec.dimension))
 
+    def count(self, where: Where) -> int:
+        """Return how many records pass the filters."""
+        return sum(passes(one, where) for one in self.records.values())
+
     def assert_holds(self, given: Mapping[str, VectorRecord]) -> None:
         """Assert that the records are those given, each vector within ``vector_error``."""
         found, wanted = self.records.values(), given.values()
@@ -218,6 +224,12 @@ class Oracle:
                 f"recall {recall}"
             )
         return recall
+
+
+def assert_honest(index: VectorIndex, recall: float, what: str) -> None:
+    """Assert that a mean recall is what the index stands for."""
+    least = index.capabilities.min_recall
+    assert recall >= least, f"V6: recall of {recall:.3f} {what}; capabilities.min_recall is {least}"
 
 
 def assert_in_order(hits: Sequence[Hit], k: int) -> None:

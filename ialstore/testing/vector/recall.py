@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import pairwise
+from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +27,7 @@ from ialstore.testing.vector.base import (
     spec_of,
 )
 from ialstore.testing.vector.crowd import WHERES, crowd, queries
-from ialstore.testing.vector.oracle import Oracle
+from ialstore.testing.vector.oracle import Oracle, assert_honest
 from ialstore.vector import VectorIndex
 from ialstore.vector_model import VectorRecord, Where
 
@@ -46,13 +47,7 @@ def mean_recall(
 ) -> float:
     """Return the mean recall over some queries."""
     where = where or Where()
-    return float(np.mean([oracle.search(query, k, where, **options) for query in asked]))
-
-
-def assert_honest(index: VectorIndex, recall: float, what: str) -> None:
-    """Assert that a mean recall is what the index stands for."""
-    least = index.capabilities.min_recall
-    assert recall >= least, f"V6: recall of {recall:.3f} {what}; capabilities.min_recall is {least}"
+    return fmean(oracle.search(query, k, where, **options) for query in asked)
 
 
 class RecallChapter(VectorSuiteBase):
@@ -66,11 +61,11 @@ class RecallChapter(VectorSuiteBase):
         fill(searched, records)
         oracle = Oracle.of(searched)
         asked = queries(records, QUERIES)
-        for k in (10, 1, 100):
+        for k in (10, 100):
             assert_honest(searched, mean_recall(oracle, asked, k), f"for k={k}")
         for name in FILTERED:
-            recall = mean_recall(oracle, asked[::2], 10, WHERES[name])
-            assert_honest(searched, recall, f"with the filter {name}")
+            recall = mean_recall(oracle, asked, 10, WHERES[name])
+            assert_honest(searched, recall, f"for {name}")
 
     def test_recall_does_not_fall_as_effort_rises(self, searched: VectorIndex, fill: Fill) -> None:
         """V6: on average; 1 is the best the index can do."""
