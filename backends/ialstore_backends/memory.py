@@ -165,10 +165,11 @@ class MemoryConversationStore(ConversationStore):
     def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
         with self._lock:
             user = self._by_user.get(user_id, _User())
-            live = [one for one in ids if _live(user, one, op.now)]
-            for one in live:
+            there = [one for one in ids if one in user.messages]
+            live = sum(1 for one in there if _live(user, one, op.now))
+            for one in there:  # expired ones too, which a clock set back would show again
                 user.remove(one)
-        return len(live)
+        return live
 
     def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
         with self._lock:

@@ -1,0 +1,101 @@
+"""What every call has: a deadline, an event, units."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ialstore import events
+from ialstore.conversation import ConversationStore
+from ialstore.cost import Units, meter
+from ialstore.errors import ConflictError, DeadlineExceededError, Outcome
+from ialstore.events import OperationEvent
+from ialstore.operation import deadline
+from ialstore.testing.conversation.base import ConversationSuiteBase, Say
+from ialstore.testing.conversation.helpers import calls_of
+
+__all__ = ["Calls"]
+
+
+class Calls(ConversationSuiteBase):
+    """What every call has: a deadline, an event, units."""
+
+    def test_a_deadline_that_is_over_ends_every_call(
+        self, store: ConversationStore, say: Say
+    ) -> None:
+        """C3, C4: with the outcome."""
+        message = say()
+        store.append(message)
+        for name, call in calls_of(store, replace(message, content="other")).items():
+            with deadline(1e-9), pytest.raises(DeadlineExceededError) as caught:
+                call()
+            assert caught.value.operation == name
+            assert caught.value.backend == store.backend
+            assert caught.value.outcome in (Outcome.NOT_APPLIED, Outcome.UNKNOWN)
+        assert list(store.history("u1")) == [message]
+
+    def test_a_long_deadline_changes_nothing(self, store: ConversationStore, say: Say) -> None:
+        """C3: set by `with deadline(seconds)`, also nested."""
+        with deadline(60), deadline(30):
+            for call in calls_of(store, say()).values():
+                call()
+
+    def test_every_call_emits_one_event(self, store: ConversationStore, say: Say) -> None:
+        """E3: one event a call, from the outermost layer, without ids of users or content."""
+        heard: list[OperationEvent] = []
+        everywhere: list[OperationEvent] = []
+        store.subscribe(heard.append)
+        end = events.subscribe(everywhere.append)
+        calls = calls_of(store, say("zanzibar"))
+        try:
+            for call in calls.values():
+                call()
+        finally:
+            end()
+
+        assert [one.operation for one in heard] == list(calls)
+        assert everywhere == heard
+        strongest = "strong" if store.capabilities.strong_reads else "eventual"
+        for event in heard:
+            assert (event.kind, event.backend, event.error) == ("conversation", store.backend, None)
+            if event.operation in ("get", "history", "summaries", "sessions"):
+                assert event.consistency == strongest
+            assert "zanzibar" not in repr(event)
+            assert "u1" not in repr(event.details)
+        items = {one.operation: one.items for one in heard}
+        assert (items["append"], items["replace"], items["get"], items["history"]) == (1, 1, 1, 1)
+
+    def test_an_event_names_the_error(self, store: ConversationStore, say: Say) -> None:
+        """E1: the class that the caller sees."""
+        message = say()
+        store.append(message)
+        heard: list[OperationEvent] = []
+        store.subscribe(heard.append)
+        with pytest.raises(ConflictError):
+            store.append(replace(message, content="other"))
+        assert [(one.operation, one.error) for one in heard] == [("append", "ConflictError")]
+
+    def test_a_listener_that_raises_breaks_no_call(
+        self, store: ConversationStore, say: Say
+    ) -> None:
+        message = say()
+
+        def fail(event: OperationEvent) -> None:
+            raise RuntimeError(event.operation)
+
+        end = store.subscribe(fail)
+        assert store.append(message).stored == (message.id,)
+        end()
+        assert list(store.history("u1")) == [message]
+
+    def test_meters_sum_and_nest(self, store: ConversationStore, say: Say) -> None:
+        heard: list[OperationEvent] = []
+        store.subscribe(heard.append)
+        with meter() as outer:
+            store.append(say())
+            with meter() as inner:
+                store.history("u1")
+        assert inner.units == heard[1].units
+        assert outer.units == heard[0].units + heard[1].units
+        assert isinstance(outer.units, Units)

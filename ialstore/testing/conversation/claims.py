@@ -1,0 +1,81 @@
+"""What the capabilities claim: consistency and the listing of users."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from ialstore.conversation import ConversationStore
+from ialstore.errors import InvalidInputError, UnsupportedOperationError
+from ialstore.model import Consistency, MessageSummary
+from ialstore.testing.clock import ManualClock
+from ialstore.testing.conversation.base import ConversationSuiteBase, Say
+
+__all__ = ["Claims"]
+
+
+class Claims(ConversationSuiteBase):
+    """What the capabilities claim: consistency and the listing of users."""
+
+    @pytest.mark.parametrize("consistency", [Consistency.STRONG, "strong"])
+    def test_a_strong_read_sees_what_was_acknowledged(
+        self, store: ConversationStore, say: Say, consistency: Consistency
+    ) -> None:
+        """C1: STRONG: everything acknowledged before the call began."""
+        message = say()
+        store.append(message)
+        if not store.capabilities.strong_reads:
+            with pytest.raises(UnsupportedOperationError):
+                store.get("u1", [message.id], consistency=consistency)
+            pytest.skip("capabilities.strong_reads is false, and is refused as it should be")
+        assert store.get("u1", [message.id], consistency=consistency) == [message]
+        assert list(store.history("u1", consistency=consistency)) == [message]
+        assert list(store.summaries("u1", consistency=consistency)) == [MessageSummary.of(message)]
+        assert len(store.sessions("u1", consistency=consistency)) == 1
+
+    def test_an_eventual_read_shows_nothing_wrong(
+        self, store: ConversationStore, say: Say, clock: ManualClock
+    ) -> None:
+        """C1: never another user's, never expired ones."""
+        live, expiring = say(), say(expires_at=clock() + timedelta(seconds=1))
+        store.append(live, expiring)
+        store.append(say(user_id="u10"))
+        clock.advance(1)
+
+        eventual = Consistency.EVENTUAL
+        for found in (
+            store.get("u1", [live.id, expiring.id], consistency=eventual),
+            list(store.history("u1", consistency=eventual)),
+        ):
+            assert found in ([], [live])
+        assert {one.id for one in store.summaries("u1", consistency=eventual)} <= {live.id}
+        assert {one.session_id for one in store.sessions("u1", consistency=eventual)} <= {"s1"}
+
+    def test_an_unknown_consistency_is_refused(self, store: ConversationStore) -> None:
+        for call in (store.history, store.summaries, store.sessions):
+            with pytest.raises(InvalidInputError, match="consistency must be"):
+                call("u1", consistency="weak")  # type: ignore[arg-type]  # the point of the test
+
+    def test_users_are_listed_behind_a_capability(self, store: ConversationStore, say: Say) -> None:
+        """S14: every user at least once, in no order, possibly repeated."""
+        users = ["u1", "u10", "a#b", "%", "é", "😀", "' OR 1=1 --"]
+        for user in users:
+            store.append(say(user_id=user))
+        if not store.capabilities.users:
+            with pytest.raises(UnsupportedOperationError):
+                store.users()
+            pytest.skip("capabilities.users is false, and is refused as it should be")
+
+        for limit in range(1, 9):
+            found: list[str] = []
+            cursor: str | None = None
+            while True:
+                page = store.users(limit=limit, cursor=cursor)
+                assert len(page) <= limit
+                found += page
+                cursor = page.cursor
+                if cursor is None:
+                    break
+            assert set(found) == set(users)
+        assert set(store.users()) == set(users)

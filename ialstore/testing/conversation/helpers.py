@@ -1,0 +1,108 @@
+"""What several chapters of the suite use."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ialstore.conversation import ConversationStore
+from ialstore.ids import session_hash
+from ialstore.model import Message, Page
+
+
+def everything(store: ConversationStore, user: str = "u1", **filters: Any) -> list[Message]:
+    """Return all messages of a user, the oldest first."""
+    found: list[Message] = []
+    cursor: str | None = None
+    while True:
+        page = store.history(user, newest_first=False, cursor=cursor, **filters)
+        found += page
+        cursor = page.cursor
+        if cursor is None:
+            return found
+
+
+def listed(store: ConversationStore, user: str = "u1") -> list[str]:
+    """Return the sessions of a user in the order of their listing."""
+    return [one.session_id for one in store.sessions(user, limit=1000)]
+
+
+def twin_of(session_id: str) -> str:
+    """Return another session with the same hash, which an id can't tell apart."""
+    return next(
+        other
+        for other in map(str, range(100_000))
+        if session_hash(other) == session_hash(session_id)
+    )
+
+
+THREADS = 8
+
+
+def at_once(work: Callable[[int], Any], threads: int = THREADS) -> list[Any]:
+    """Return what ``work`` returns for each of several threads that start together."""
+    start = threading.Barrier(threads)
+
+    def run(place: int) -> Any:
+        start.wait()
+        return work(place)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(run, range(threads)))
+
+
+def calls_of(store: ConversationStore, message: Message) -> dict[str, Callable[[], object]]:
+    """Return every public call, by its name."""
+    calls: dict[str, Callable[[], object]] = {
+        "append": lambda: store.append(message),
+        "replace": lambda: store.replace(message),
+        "get": lambda: store.get("u1", [message.id]),
+        "history": lambda: store.history("u1"),
+        "summaries": lambda: store.summaries("u1"),
+        "sessions": lambda: store.sessions("u1"),
+        "delete": lambda: store.delete("u1", [message.id]),
+        "delete_session": lambda: store.delete_session("u1", "s1"),
+        "erase": lambda: store.erase("u1"),
+        "bulk_load": lambda: store.bulk_load([message]),
+        "optimize": lambda: store.optimize("u1"),
+        "check": store.check,
+        "setup": store.setup,
+    }
+    if store.capabilities.users:
+        calls["users"] = store.users
+    return calls
+
+
+BOTH_WAYS = pytest.mark.parametrize("newest_first", [True, False], ids=["newest", "oldest"])
+
+
+MICROSECOND = timedelta(microseconds=1)
+
+
+def walk(
+    listing: Callable[..., Page[Any]], user: str = "u1", *, limit: int, **query: Any
+) -> list[Any]:
+    """Return what all pages hold together; every page but the last is full."""
+    found: list[Any] = []
+    cursor: str | None = None
+    while True:
+        page = listing(user, limit=limit, cursor=cursor, **query)
+        found += page
+        cursor = page.cursor
+        if cursor is None:
+            return found
+        assert len(page) in (limit, 0), "a page ends at its limit"
+
+
+SECRET = "zanzibar"  # noqa: S105 - stands for any content
+
+
+def exactly(value: Any) -> str:
+    """Return a text that differs wherever two JSON values differ, key order and types included."""
+    return json.dumps(value)

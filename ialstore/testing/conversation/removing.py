@@ -1,0 +1,108 @@
+"""Deleting, and erasing a user."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from ialstore.conversation import ConversationStore
+from ialstore.errors import LimitExceededError
+from ialstore.model import EraseReport, LoadReport
+from ialstore.testing.clock import ManualClock
+from ialstore.testing.conversation.base import ConversationSuiteBase, Say
+from ialstore.testing.conversation.helpers import everything, listed, twin_of
+
+__all__ = ["Removing"]
+
+
+class Removing(ConversationSuiteBase):
+    """Deleting, and erasing a user."""
+
+    def test_delete_counts_what_it_removed(
+        self, store: ConversationStore, say: Say, clock: ManualClock
+    ) -> None:
+        """S10: messages, not rows; unknown, repeated and expired ones don't count."""
+        one, two, kept = say("1"), say("2", payload={"big": "x" * 500_000}), say("3")
+        expired = say(expires_at=clock() + timedelta(seconds=1))
+        store.append(one, two, kept, expired)
+        clock.advance(1)
+
+        assert store.delete("u1", [one.id, two.id, one.id, say().id, expired.id]) == 2
+        assert store.delete("u1", [one.id]) == 0
+        assert store.delete("u1", []) == 0
+        assert everything(store) == [kept]
+
+    def test_delete_takes_up_to_1000_ids(self, store: ConversationStore, say: Say) -> None:
+        """S10: of up to 1,000 ids."""
+        messages = [say() for _ in range(1000)]
+        assert store.bulk_load(messages) == LoadReport(written=1000)
+        ids = [one.id for one in messages]
+
+        with pytest.raises(LimitExceededError):
+            store.delete("u1", [*ids, ids[0]])
+        assert store.delete("u1", ids) == 1000
+        assert everything(store) == []
+
+    def test_delete_session_removes_its_messages_and_no_other(
+        self, store: ConversationStore, say: Say, clock: ManualClock
+    ) -> None:
+        """S10, C6: prefixes, other users and hostile names stay."""
+        mine = [say(session_id="a") for _ in range(3)]
+        expired = say(session_id="a", expires_at=clock() + timedelta(seconds=1))
+        others = [say(session_id=one) for one in ("a#", "a%", "a b", "aa", "A", twin_of("a"))]
+        foreign = say(user_id="u10", session_id="a")
+        store.append(*mine, expired, *others)
+        store.append(foreign)
+        clock.advance(1)
+
+        assert store.delete_session("u1", "a") == 3
+        assert store.delete_session("u1", "a") == 0
+        assert everything(store) == others
+        assert everything(store, "u10") == [foreign]
+
+    def test_delete_session_takes_long_sessions(self, store: ConversationStore, say: Say) -> None:
+        """S10: however many messages there are."""
+        store.bulk_load(say() for _ in range(2300))
+        assert store.delete_session("u1", "s1") == 2300
+        assert listed(store) == []
+
+    def test_erase_removes_everything_of_a_user_and_nothing_of_others(
+        self, store: ConversationStore, say: Say, clock: ManualClock
+    ) -> None:
+        """S11, C6: removes everything acknowledged before it began."""
+        store.append(*[say(session_id=one) for one in ("a", "b", "b#")])
+        store.append(say(expires_at=clock() + timedelta(seconds=1)))
+        foreign = [say(user_id=user) for user in ("u10", "u", "u1#", "u1%", "U1")]
+        for message in foreign:
+            store.append(message)
+        clock.advance(1)
+
+        report = store.erase("u1")
+
+        assert isinstance(report, EraseReport)
+        assert (report.messages, report.remaining) == (3, 0)
+        assert everything(store) == []
+        assert listed(store) == []
+        assert [everything(store, one.user_id) for one in foreign] == [[one] for one in foreign]
+        assert store.erase("u1").messages == 0
+
+    def test_an_erased_user_may_begin_anew(self, store: ConversationStore, say: Say) -> None:
+        """S3, S11: erased ids are forgotten."""
+        message = say()
+        store.append(message)
+        store.erase("u1")
+        assert store.append(message).stored == (message.id,)
+        assert everything(store) == [message]
+
+    def test_delete_session_and_erase_remove_what_is_expired_too(
+        self, store: ConversationStore, say: Say, clock: ManualClock
+    ) -> None:
+        """S10, S11: but count only messages that were live."""
+        soon = clock() + timedelta(seconds=1)
+        store.append(say(expires_at=soon), say(), say(session_id="s2", expires_at=soon))
+        clock.advance(1)
+        assert store.delete_session("u1", "s1") == 1
+        assert store.erase("u1").messages == 0
+        clock.advance(-1)
+        assert not [one for one in store.history("u1") if one.session_id == "s2"]

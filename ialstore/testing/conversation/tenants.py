@@ -1,0 +1,80 @@
+"""No call of one user meets another, whatever the ids."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ialstore.conversation import ConversationStore
+from ialstore.testing.cases import IDS, named
+from ialstore.testing.conversation.base import ConversationSuiteBase, Say
+
+__all__ = ["Tenants"]
+
+
+class Tenants(ConversationSuiteBase):
+    """No call of one user meets another, whatever the ids."""
+
+    def test_one_id_may_belong_to_two_users(self, store: ConversationStore, say: Say) -> None:
+        """M6: a message is identified by (`user_id`, `id`)."""
+        mine = say("mine")
+        theirs = replace(mine, user_id="u10", content="theirs")
+        store.append(mine)
+        store.append(theirs)
+
+        assert store.get("u1", [mine.id]) == [mine]
+        assert store.get("u10", [mine.id]) == [theirs]
+        assert store.replace(replace(theirs, content="changed"))
+        assert store.delete("u10", [mine.id]) == 1
+        assert list(store.history("u1")) == [mine]
+
+    @named(IDS)
+    def test_hostile_ids_meet_only_themselves(
+        self, store: ConversationStore, say: Say, value: str
+    ) -> None:
+        """C6: for any bytes in the ids."""
+        mine = [say("mine", user_id=value, session_id=value), say("mine", user_id=value)]
+        other = say("other", user_id="u1", session_id=value)
+        store.append(*mine)
+        if value != "u1":
+            store.append(other)
+
+        assert list(store.history(value, newest_first=False))[: len(mine)] == mine
+        assert mine[0] in list(store.history(value, session_id=value))
+        assert {one.session_id for one in store.sessions(value)} >= {value}
+        assert store.get(value, [mine[0].id]) == [mine[0]]
+        assert store.delete_session(value, value) >= 1
+        store.erase(value)
+        assert list(store.history(value)) == []
+        if value != "u1":
+            assert list(store.history("u1")) == [other]
+
+    def test_no_call_of_one_user_meets_another(self, store: ConversationStore, say: Say) -> None:
+        """C6: no call returns, counts, changes or erases another's."""
+        messages = {
+            user: [say(user, user_id=user, session_id=session) for session in ("s1", "s10", user)]
+            for user in IDS.values()
+        }
+        for one in messages.values():
+            store.append(*one)
+        everybody = [one.id for of_user in messages.values() for one in of_user]
+
+        for user, own in messages.items():
+            foreign = [one for one in everybody if one not in {m.id for m in own}][:100]
+            assert store.get(user, foreign) == []
+            assert store.delete(user, foreign) == 0
+            assert list(store.history(user, newest_first=False)) == own
+            assert [one.id for one in store.summaries(user, newest_first=False)] == [
+                one.id for one in own
+            ]
+            assert {one.session_id for one in store.sessions(user)} == {"s1", "s10", user}
+            assert list(store.history(user, session_id="s1")) == [
+                one for one in own if one.session_id == "s1"
+            ]
+        erased: list[str] = []
+        for user, own in messages.items():
+            assert store.delete_session(user, "s10") == sum(one.session_id == "s10" for one in own)
+            assert store.erase(user).messages == sum(one.session_id != "s10" for one in own)
+            erased.append(user)
+            for other, theirs in messages.items():
+                kept = 0 if other in erased else len(theirs)
+                assert len(store.history(other)) == kept
