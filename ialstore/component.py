@@ -282,7 +282,7 @@ class Component(ABC):
             if op.is_partly_applied and isinstance(raised, IalStoreError):
                 raised.outcome = _partly(raised.outcome)
         cost.record(op.units)
-        if self._subscribers.listeners or events.everyone.listeners:
+        if self._is_heard() or events.everyone.listeners:
             self._emit(op, raised)
         if is_last:
             self.close()
@@ -301,8 +301,16 @@ class Component(ABC):
             error=None if error is None else type(error).__name__,
             details=dict(op.details),
         )
-        self._subscribers.emit(event)
+        self._tell(event)
         events.everyone.emit(event)
+
+    def _is_heard(self) -> bool:
+        """Return whether anybody listens to this store, or to one inside it."""
+        return bool(self._subscribers.listeners)
+
+    def _tell(self, event: events.OperationEvent) -> None:
+        """Hand an event to those who listen to this store, and to those inside it."""
+        self._subscribers.emit(event)
 
     def _named(self, op: Operation, error: Exception) -> Exception:
         """Return the error to raise in place of one that came out of a hook."""

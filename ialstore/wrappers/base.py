@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ialstore.capabilities import ConversationCapabilities, VectorCapabilities
@@ -27,6 +28,7 @@ from ialstore.vector import VectorIndex
 from ialstore.vector_model import EncodedRecord, IndexSpec, SearchQuery, SearchResult
 
 if TYPE_CHECKING:
+    from ialstore.events import OperationEvent
     from ialstore.operation import Operation
 
 __all__ = ["ConversationWrapper", "VectorWrapper", "Wrapper"]
@@ -35,12 +37,17 @@ C = TypeVar("C", bound=Component)
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """Of a wrapper that takes none."""
+
+
 class Wrapper(Component, ABC, Generic[C]):
     """The part that both kinds share. ``inner`` is set before the constructor of ``Component``."""
 
     NAME: ClassVar[str]
     """What a config calls it."""
-    OPTIONS: ClassVar[type[Any] | None] = None
+    OPTIONS: ClassVar[type[Any] | None] = NoOptions
     """Frozen dataclass of its options in a config; handed to the constructor after ``inner``."""
 
     inner: C
@@ -54,6 +61,13 @@ class Wrapper(Component, ABC, Generic[C]):
     def held_bytes(self) -> int:
         """Bytes that the inner store holds."""
         return self.inner.held_bytes
+
+    def _is_heard(self) -> bool:
+        return super()._is_heard() or self.inner._is_heard()
+
+    def _tell(self, event: OperationEvent) -> None:
+        super()._tell(event)
+        self.inner._tell(event)
 
     def _around(self, op: Operation, call: Callable[[], T]) -> T:
         """Call a hook of the inner store; its driver errors are translated at its border."""
@@ -73,7 +87,7 @@ class Wrapper(Component, ABC, Generic[C]):
 class ConversationWrapper(Wrapper[ConversationStore], ConversationStore):
     """A conversation store around another."""
 
-    def __init__(self, inner: ConversationStore) -> None:
+    def __init__(self, inner: ConversationStore, options: Any = None) -> None:
         self.inner = inner
         super().__init__(**inner.settings)
 
@@ -126,7 +140,7 @@ class ConversationWrapper(Wrapper[ConversationStore], ConversationStore):
 class VectorWrapper(Wrapper[VectorIndex], VectorIndex):
     """A vector index around another."""
 
-    def __init__(self, inner: VectorIndex) -> None:
+    def __init__(self, inner: VectorIndex, options: Any = None) -> None:
         self.inner = inner
         super().__init__(inner.spec, **inner.settings)
 

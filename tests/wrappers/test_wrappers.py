@@ -28,6 +28,8 @@ from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
 NOT_HOOKS = {
     # The frame around every call, the same in every layer.
     "_begin",
+    "_is_heard",
+    "_tell",
     "_emit",
     "_end",
     "_forked",
@@ -83,17 +85,30 @@ def message(content: str = "x") -> Message:
     return Message.new(user_id="u", session_id="s", role="user", content=content)
 
 
-def test_only_the_outermost_layer_emits_an_event() -> None:
+def test_one_event_is_emitted_and_heard_at_every_layer() -> None:
+    """W1: by the outermost layer, once."""
     inner = MemoryConversationStore()
     middle = ConversationWrapper(inner)
     outer = ConversationWrapper(middle)
-    seen: dict[str, list[OperationEvent]] = {"inner": [], "middle": [], "outer": []}
-    inner.subscribe(seen["inner"].append)
-    middle.subscribe(seen["middle"].append)
-    outer.subscribe(seen["outer"].append)
+    heard: list[OperationEvent] = []
+    for layer in (inner, middle, outer):
+        layer.subscribe(heard.append)
     outer.append(message())
-    assert [len(seen[name]) for name in ("inner", "middle", "outer")] == [0, 0, 1]
-    assert seen["outer"][0].backend == "memory"
+    assert len(heard) == 3
+    assert heard[0] is heard[1] is heard[2]
+    assert heard[0].backend == "memory"
+
+
+def test_an_event_is_made_only_where_somebody_listens() -> None:
+    inner = MemoryConversationStore()
+    outer = ConversationWrapper(ConversationWrapper(inner))
+    heard: list[OperationEvent] = []
+    outer.append(message())
+    end = inner.subscribe(heard.append)
+    outer.history("u")
+    end()
+    outer.history("u")
+    assert [one.operation for one in heard] == ["history"]
 
 
 def test_closing_a_wrapper_closes_what_is_inside() -> None:
