@@ -72,12 +72,24 @@ class _Policy:
         """Return what ``attempt`` returns, calling it again after errors that may pass."""
         with self._lock:
             self._earned = min(self._earned + self._options.budget, float(self._options.burst))
+        in_doubt = False
+
+        def watched() -> T:
+            nonlocal in_doubt
+            try:
+                return attempt()
+            except IalStoreError as error:
+                in_doubt = in_doubt or error.outcome is Outcome.UNKNOWN
+                if in_doubt and _says_nothing_was_applied(error):
+                    error.outcome = Outcome.UNKNOWN  # an attempt before may have been
+                raise
+
         try:
-            return attempt()
+            return watched()
         except IalStoreError as error:
             if not error.retryable:
                 raise
-            return self._call_again(op, attempt, error)
+            return self._call_again(op, watched, error)
 
     def _call_again(self, op: Operation, attempt: Callable[[], T], failed: IalStoreError) -> T:
         import tenacity  # not needed until something fails, and slow to import
@@ -126,6 +138,11 @@ class _Policy:
     def renew_lock(self) -> None:
         """Forget a lock that another thread of the parent may have held at a fork."""
         self._lock = threading.Lock()
+
+
+def _says_nothing_was_applied(error: IalStoreError) -> bool:
+    # A conflict says what is stored.
+    return error.outcome is Outcome.NOT_APPLIED and not isinstance(error, ConflictError)
 
 
 class RetryConversationStore(ConversationWrapper):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ialstore import (
+    AccessDeniedError,
     AppendResult,
     ConflictError,
     DeadlineExceededError,
@@ -391,3 +392,14 @@ def test_a_forked_child_retries_too() -> None:
         stored = store.append(*messages(1)).stored
         os._exit(0 if stored and index.count("u") == 0 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_an_attempt_left_in_doubt_stays_in_doubt() -> None:
+    """C4: though the last attempt did certainly nothing."""
+    lost = UnavailableError("lost", retryable=True, outcome=Outcome.UNKNOWN)
+    for call in ("append", "delete"):
+        store = RetryConversationStore(Faulty(lost, AccessDeniedError("no")), QUICK)
+        one = Message.new(user_id="u", session_id="s", role="user", content="x")
+        with pytest.raises(AccessDeniedError) as caught:
+            store.append(one) if call == "append" else store.delete("u", [one.id])
+        assert caught.value.outcome is Outcome.UNKNOWN
