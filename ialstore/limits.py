@@ -9,6 +9,8 @@ from typing import Final
 
 MAX_ID_BYTES: Final = 384
 """User id or session id, after escaping."""
+MAX_NAMESPACE_BYTES: Final = 128
+"""Of the ``namespace`` wrapper, after escaping: a backend meets user ids of up to 513 bytes."""
 MAX_NAME_BYTES: Final = 256
 MAX_TURN_ID_BYTES: Final = 256
 MAX_SOURCE_ID_BYTES: Final = 512

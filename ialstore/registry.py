@@ -62,15 +62,23 @@ class Registration:
         return loaded
 
 
+def _wrappers(kind: str, base: str) -> tuple[Registration, ...]:
+    names = ("faults", "metrics", "namespace", "readonly", "retry")
+    return tuple(
+        Registration(f"{kind}_wrapper", name, f"ialstore.wrappers.{name}:{name.capitalize()}{base}")
+        for name in names
+    )
+
+
 # Sorted; a test says so.
 BUILT_IN: Final = (
     Registration("conversation", "memory", "ialstore_backends.memory:MemoryConversationStore"),
     Registration("conversation", "sqlite", "ialstore_backends.sqlite:SqliteConversationStore"),
-    Registration("conversation_wrapper", "retry", "ialstore.wrappers.retry:RetryConversationStore"),
+    *_wrappers("conversation", "ConversationStore"),
     Registration("embedder", "hashing", "ialstore.embedding:HashingEmbedder"),
     Registration("vector", "memory", "ialstore_backends.memory:MemoryVectorIndex"),
     Registration("vector", "sqlite", "ialstore_backends.sqlite:SqliteVectorIndex"),
-    Registration("vector_wrapper", "retry", "ialstore.wrappers.retry:RetryVectorIndex"),
+    *_wrappers("vector", "VectorIndex"),
 )
 
 _NOUNS: Final = {

@@ -29,7 +29,7 @@ LAYERS = (
         "url",
         "vector_model",
     ),
-    ("component",),
+    ("component", "exporters"),
     ("conversation", "vector"),
     ("registry", "config", "embedding", "formats", "wrappers", "aio"),
     ("context",),

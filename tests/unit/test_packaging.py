@@ -12,7 +12,7 @@ import pytest
 import ialstore
 
 PACKAGES = ("ialstore", "ialstore_backends")
-EXTRAS = {"testing"}
+EXTRAS = {"opentelemetry", "prometheus", "testing"}
 
 
 @pytest.fixture
