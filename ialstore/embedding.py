@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
 from ialstore._text import check_int, check_text
-from ialstore.errors import InvalidInputError
+from ialstore.errors import InvalidInputError, UnavailableError
 from ialstore.limits import MAX_DIMENSION
 
 if TYPE_CHECKING:
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     from ialstore.model import Message
 
-__all__ = ["Embedder", "HashingEmbedder", "embedded_text", "has_words"]
+__all__ = [
+    "Embedder",
+    "HashingEmbedder",
+    "embedded_text",
+    "has_words",
+    "read_texts",
+    "sensible_vectors",
+    "unit_rows",
+]
 
 
 _WORD: Final = 256
@@ -115,6 +123,56 @@ def has_words(text: str) -> bool:
     return any(map(str.isalnum, text))
 
 
+def read_texts(texts: Sequence[str], max_characters: int | None) -> list[str]:
+    """Return texts as an embedder reads them: checked, and without what lies beyond its limit.
+
+    Raises:
+        InvalidInputError: a single text was given, or a text is no ``str`` or no valid one.
+    """
+    if isinstance(texts, str):
+        raise InvalidInputError("embed takes a list of texts; embed_query takes one text")
+    for text in texts:
+        check_text(text, "the text")
+    return [text[:max_characters] for text in texts]
+
+
+def sensible_vectors(found: Any, shape: tuple[int, ...], source: str) -> NDArray[np.float32]:
+    """Return what a model answered as vectors that an index can take.
+
+    Args:
+        found: an array, or sequences of numbers.
+        shape: what it must have.
+        source: what answered, to name it in an error.
+
+    Raises:
+        UnavailableError: it is of another shape, or a vector is zero or not finite.
+    """
+    try:
+        with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, and is refused
+            vectors: NDArray[np.float32] = np.asarray(found, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise UnavailableError(
+            f"{source} returned no array of numbers of shape {shape}", operation="embed"
+        ) from error
+    if vectors.shape != shape:
+        raise UnavailableError(
+            f"{source} returned shape {vectors.shape}, not {shape}", operation="embed"
+        )
+    if not (np.isfinite(vectors).all() and vectors.any(axis=-1).all()):
+        raise UnavailableError(
+            f"{source} returned a vector that is zero or not finite", operation="embed"
+        )
+    return vectors
+
+
+def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors, or one vector, at unit length; none of them may be zero."""
+    # In float64, where no square of a float32 is too large or too small.
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
+    units: NDArray[np.float32] = (vectors / lengths).astype(np.float32)
+    return units
+
+
 class HashingEmbedder:
     """Embeds by the words of a text and the parts of its words; no model, no download, no state.
 
@@ -174,10 +232,9 @@ class HashingEmbedder:
         Raises:
             InvalidInputError: a single text was given, or a text is no ``str`` or no valid one.
         """
-        if isinstance(texts, str):
-            raise InvalidInputError("embed takes a list of texts; embed_query takes one text")
-        vectors = np.empty((len(texts), self._dimension), np.float32)
-        for row, text in enumerate(texts):
+        checked = read_texts(texts, self.max_characters)
+        vectors = np.empty((len(checked), self._dimension), np.float32)
+        for row, text in enumerate(checked):
             vectors[row] = self._embed(text, constant=_CONSTANT)
         return vectors
 
@@ -187,12 +244,12 @@ class HashingEmbedder:
         Raises:
             InvalidInputError: not a ``str``, or no valid one.
         """
-        return self._embed(text, constant=0.0).astype(np.float32)
+        (checked,) = read_texts([text], self.max_characters)
+        return self._embed(checked, constant=0.0).astype(np.float32)
 
     def _embed(self, text: str, *, constant: float) -> NDArray[np.float64]:
-        check_text(text, "the text")
         vector = np.zeros(self._dimension)
-        counts = Counter(_words(text[: self.max_characters]))
+        counts = Counter(_words(text))
         if counts:
             features = [self._features(word) for word in counts]
             weights = [

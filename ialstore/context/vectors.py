@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from ialstore._text import from_seconds
-from ialstore.embedding import embedded_text, has_words
+from ialstore.embedding import embedded_text, has_words, sensible_vectors
 from ialstore.errors import ConfigurationError, IalStoreError, UnavailableError
 from ialstore.ids import Role
 from ialstore.limits import MAX_TEXT_BYTES
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from ialstore.embedding import Embedder
@@ -93,28 +92,16 @@ class CheckedEmbedder:
         return self._checked(lambda: self._embedder.embed_query(text[:end]), shape)
 
     def _checked(self, embed: Callable[[], Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
-        model = self._embedder.model
+        source = f"the embedder {self._embedder.model!r}"
         try:
-            vectors = np.asarray(embed(), dtype=np.float32)
+            found = embed()
         except IalStoreError:
             raise
         except Exception as error:
             raise UnavailableError(
-                f"the embedder {model!r} raised {type(error).__name__}",
-                operation="embed",
-                retryable=True,
+                f"{source} raised {type(error).__name__}", operation="embed", retryable=True
             ) from error
-        if vectors.shape != shape:
-            raise UnavailableError(
-                f"the embedder {model!r} returned shape {vectors.shape}, not {shape}",
-                operation="embed",
-            )
-        if not (np.isfinite(vectors).all() and vectors.any(axis=-1).all()):
-            raise UnavailableError(
-                f"the embedder {model!r} returned a vector that is zero or not finite",
-                operation="embed",
-            )
-        return vectors
+        return sensible_vectors(found, shape, source)
 
 
 def expiry(message: Message, retention_seconds: int | None) -> datetime | None:

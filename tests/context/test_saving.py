@@ -167,6 +167,24 @@ def test_a_retry_after_a_failure_completes_the_same_messages(rig: Any, part: str
     assert len(rig.store.history("u")) == 2
 
 
+def test_texts_are_embedded_in_as_few_calls_as_the_store_takes_appends(rig: Any) -> None:
+    sizes: list[int] = []
+    embed = rig.embedder.embed
+
+    def counted(texts: Any) -> Any:
+        sizes.append(len(texts))
+        return embed(texts)
+
+    rig.embedder.embed = counted
+    messages = [rig.message(f"word {i}") for i in range(250)]
+    for start in range(0, 250, 100):
+        rig.engine.append(*messages[start : start + 100])
+    rig.index.delete("u", [message.id for message in messages])
+    rig.engine.repair("u")
+
+    assert sizes == [100, 100, 50] * 2
+
+
 def test_an_unknown_outcome_stays_unknown(rig: Any) -> None:
     rig.index.before["upsert"] = failing(UnavailableError("lost", outcome=Outcome.UNKNOWN))
 
@@ -193,7 +211,7 @@ def test_a_foreign_error_of_an_embedder_is_wrapped_without_content(rig: Any) -> 
         (np.ones(64), r"shape \(64,\)"),
         (np.zeros((1, 64)), "zero or not finite"),
         (np.full((1, 64), np.nan), "zero or not finite"),
-        ([["a"] * 64], "raised ValueError"),
+        ([["a"] * 64], "no array of numbers"),
     ],
 )
 def test_vectors_of_the_wrong_form_are_refused(rig: Any, vectors: Any, text: str) -> None:
