@@ -7,7 +7,6 @@ them everything is kept in SQLite, in ``./ialstore.db``.
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -15,10 +14,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeGuard, TypeVar, Unpack, cast
 
-from ialstore.errors import ConfigurationError, InvalidInputError
+from ialstore.errors import ConfigurationError
 from ialstore.limits import DEFAULT_TIMEOUT_SECONDS
 from ialstore.operation import check_span
-from ialstore.registry import find, known
+from ialstore.registry import find, known, make
 from ialstore.url import StoreURL, closest, redact_url, validated
 from ialstore.vector_model import IndexSpec
 
@@ -211,18 +210,11 @@ def make_embedder(config: Config) -> Embedder:
 
     Raises:
         ConfigurationError: there is none of this name, or an option is wrong.
+        MissingDriverError: an extra is not installed; the text names it.
     """
-    kind = find("embedder", config.embedder.use)
-    names = inspect.signature(kind).parameters
-    for key in config.embedder.options:
-        if key not in names:
-            raise ConfigurationError(
-                f"{config.origin}: embedder.{key} is unknown{closest(key, ['use', *names])}"
-            )
-    try:
-        return cast("Embedder", kind(**config.embedder.options))
-    except (TypeError, InvalidInputError) as error:
-        raise ConfigurationError(f"{config.origin}: embedder: {error}") from error
+    section = config.embedder
+    made = make("embedder", section.use, section.options, f"{config.origin}: embedder")
+    return cast("Embedder", made)
 
 
 def _is_url(source: ConfigSource) -> TypeGuard[str]:

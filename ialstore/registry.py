@@ -1,20 +1,23 @@
 """Which class answers to which URL scheme or name: ours, those of other packages, and of tests.
 
 Other packages name theirs by entry points in the groups of ``GROUPS``. A class is imported when it
-is asked for, and its driver when a store is opened.
+is asked for, and its driver when a store is opened. ``make`` makes what takes keyword arguments
+instead of a URL.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
-from ialstore.errors import ConfigurationError, MissingDriverError
+from ialstore.errors import ConfigurationError, InvalidInputError, MissingDriverError
 from ialstore.url import closest
 
-__all__ = ["GROUPS", "Registration", "find", "known", "register"]
+__all__ = ["GROUPS", "Registration", "find", "known", "make", "register"]
 
 GROUPS: Final = {
     "cache": "ialstore.caches",
@@ -90,6 +93,8 @@ _NOUNS: Final = {
     "vector_wrapper": "wrapper of vector indexes",
 }
 
+_VARIABLE: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 _added: dict[tuple[str, str], Registration] = {}
 
 
@@ -123,6 +128,38 @@ def find(kind: str, name: str) -> type[Any]:
     if name not in registrations:
         raise ConfigurationError(f"there is no {_NOUNS[kind]} {name}{closest(name, registrations)}")
     return registrations[name].load()
+
+
+def make(kind: str, name: str, options: Mapping[str, Any], where: str) -> Any:
+    """Return what a configuration names, made with the options that stand beside the name.
+
+    Args:
+        kind: see ``Registration``; one whose classes take named arguments.
+        name: what ``use`` says.
+        options: by argument.
+        where: stands before the name of a wrong one, such as ``ialstore.toml: embedder``.
+
+    Raises:
+        ConfigurationError: there is none of this name, or an option is unknown (the closest is
+            named), missing or wrong.
+        MissingDriverError: an extra is not installed; the text names it.
+    """
+    found = find(kind, name)
+    parameters = inspect.signature(found).parameters.values()
+    takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
+    named = {one.name: one for one in parameters if one.kind not in _VARIABLE}
+    for key in options:
+        if key not in named and not takes_any:
+            raise ConfigurationError(
+                f"{where}.{key} is unknown{closest(str(key), ['use', *named])}"
+            )
+    for key, one in named.items():
+        if one.default is inspect.Parameter.empty and key not in options:
+            raise ConfigurationError(f"{where}.{key} is missing; {name} needs it")
+    try:
+        return found(**options)
+    except (TypeError, InvalidInputError) as error:
+        raise ConfigurationError(f"{where}: {error}") from error
 
 
 @cache

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ialstore import ConfigurationError, MissingDriverError, registry
-from ialstore.registry import BUILT_IN, GROUPS, Registration, find, known, register
+from ialstore import ConfigurationError, InvalidInputError, MissingDriverError, registry
+from ialstore.registry import BUILT_IN, GROUPS, Registration, find, known, make, register
 from ialstore_backends.memory import MemoryConversationStore
 
 
@@ -104,3 +104,44 @@ def test_looking_at_names_imports_no_backend() -> None:
         "sys.exit(any(m.startswith('ialstore_backends') for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+class Part:
+    """What a configuration makes with named arguments."""
+
+    def __init__(self, size: int, *, unit: str = "m") -> None:
+        if size == 0:
+            raise InvalidInputError("size must not be 0")
+        self.size = size + 0
+        self.unit = unit
+
+
+class Anything:
+    def __init__(self, **options: object) -> None:
+        self.options = options
+
+
+def test_what_takes_named_arguments_is_made_with_them() -> None:
+    register("embedder", "part", Part)
+    made = make("embedder", "part", {"size": 3}, "x.toml: embedder")
+    assert (made.size, made.unit) == (3, "m")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"size": 1, "unti": "m"}, r"x.toml: embedder.unti is unknown; did you mean unit\?"),
+        ({"unit": "m"}, "x.toml: embedder.size is missing; part needs it"),
+        ({"size": 0}, "x.toml: embedder: size must not be 0"),
+        ({"size": "1"}, "x.toml: embedder: can only concatenate str"),
+    ],
+)
+def test_a_wrong_argument_is_named(options: dict[str, object], said: str) -> None:
+    register("embedder", "part", Part)
+    with pytest.raises(ConfigurationError, match=said):
+        make("embedder", "part", options, "x.toml: embedder")
+
+
+def test_what_takes_any_argument_gets_them_all() -> None:
+    register("embedder", "anything", Anything)
+    assert make("embedder", "anything", {"a": 1}, "x").options == {"a": 1}
