@@ -46,6 +46,7 @@ from ialstore.vector import VectorIndex
 from ialstore.vector_model import Hit, IndexSpec, SearchResult, VectorRecord, Where
 
 if TYPE_CHECKING:
+    from ialstore.callables import CallableEmbedder
     from ialstore.config import open_index, open_store
     from ialstore.context import (
         Context,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessDeniedError",
     "AppendResult",
+    "CallableEmbedder",
     "ConfigurationError",
     "ConflictError",
     "Consistency",
@@ -115,6 +117,7 @@ __all__ = [
 # Imported when first asked for: a program that only handles messages or stores of its own need not
 # wait for the configuration and the context engine.
 _LATER = {
+    "CallableEmbedder": "ialstore.callables",
     "Context": "ialstore.context",
     "ContextBudget": "ialstore.context",
     "ContextEngine": "ialstore.context",

@@ -1,7 +1,8 @@
 """Embedders: what turns texts into vectors, and the built-in one that needs no model.
 
-``HashingEmbedder`` finds shared words and their forms, not meaning. Which messages are embedded,
-and when, is decided by the context engine.
+``HashingEmbedder`` finds shared words and their forms, not meaning; other models come
+by extras and through ``CallableEmbedder``. Which messages are embedded, and when, is decided by the
+context engine.
 """
 
 from __future__ import annotations

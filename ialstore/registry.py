@@ -78,6 +78,7 @@ BUILT_IN: Final = (
     Registration("conversation", "memory", "ialstore_backends.memory:MemoryConversationStore"),
     Registration("conversation", "sqlite", "ialstore_backends.sqlite:SqliteConversationStore"),
     *_wrappers("conversation", "ConversationStore"),
+    Registration("embedder", "callable", "ialstore.callables:CallableEmbedder"),
     Registration("embedder", "hashing", "ialstore.embedding:HashingEmbedder"),
     Registration("vector", "memory", "ialstore_backends.memory:MemoryVectorIndex"),
     Registration("vector", "sqlite", "ialstore_backends.sqlite:SqliteVectorIndex"),

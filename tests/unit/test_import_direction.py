@@ -31,7 +31,7 @@ LAYERS = (
     ),
     ("component", "exporters"),
     ("conversation", "vector"),
-    ("registry", "config", "embedding", "formats", "wrappers", "aio"),
+    ("registry", "callables", "config", "embedding", "formats", "wrappers", "aio"),
     ("context",),
     ("migrate", "compare", "testing"),
     ("cli", "__main__"),
@@ -51,8 +51,11 @@ HEAVY = {
     "pynamodb",
     "redis",
     "rich",
+    "sentence_transformers",
     "sqlite3",
     "tenacity",
+    "tiktoken",
+    "torch",
     "typer",
 }
 
