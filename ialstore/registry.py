@@ -80,6 +80,12 @@ BUILT_IN: Final = (
     *_wrappers("conversation", "ConversationStore"),
     Registration("embedder", "callable", "ialstore.callables:CallableEmbedder"),
     Registration("embedder", "hashing", "ialstore.embedding:HashingEmbedder"),
+    Registration(
+        "embedder",
+        "sentence-transformers",
+        "ialstore_backends.embedders.sentence:SentenceTransformersEmbedder",
+        "ialstore[sentence-transformers]",
+    ),
     Registration("vector", "memory", "ialstore_backends.memory:MemoryVectorIndex"),
     Registration("vector", "sqlite", "ialstore_backends.sqlite:SqliteVectorIndex"),
     *_wrappers("vector", "VectorIndex"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import Distribution, distribution
 from importlib.resources import files
 from importlib.util import find_spec
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import ialstore
+from ialstore.registry import BUILT_IN, Registration
 
 PACKAGES = ("ialstore", "ialstore_backends")
-EXTRAS = {"opentelemetry", "prometheus", "testing"}
+RUN_TIME_EXTRAS = {"opentelemetry", "prometheus", "sentence-transformers"}
+EXTRAS = {"all", "testing"} | RUN_TIME_EXTRAS
 
 
 @pytest.fixture
@@ -52,6 +55,20 @@ def test_the_version_is_the_package_s(installed: Distribution) -> None:
 
 def test_the_extras_are_the_promised_ones(installed: Distribution) -> None:
     assert set(installed.metadata.get_all("Provides-Extra") or ()) == EXTRAS
+
+
+def test_the_extra_all_is_the_sum_of_those_for_run_time(installed: Distribution) -> None:
+    needed: dict[str, set[str]] = {}
+    for line in installed.requires or ():
+        requirement, _, marker = line.partition(";")
+        for extra in re.findall(r"extra\s*==\s*['\"]([^'\"]+)", marker):
+            needed.setdefault(extra, set()).add(requirement.strip())
+    assert needed["all"] == set().union(*(needed[extra] for extra in RUN_TIME_EXTRAS))
+
+
+@pytest.mark.parametrize("one", BUILT_IN, ids=lambda one: f"{one.kind}:{one.name}")
+def test_what_needs_an_extra_names_one_of_the_promised(one: Registration) -> None:
+    assert one.extra in {"", *(f"ialstore[{extra}]" for extra in RUN_TIME_EXTRAS)}
 
 
 def test_the_command_is_installed(installed: Distribution) -> None:
