@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ialstore.model import Consistency
 
-__all__ = ["Deadline", "Operation", "OperationOwner", "deadline"]
+__all__ = ["Deadline", "Operation", "OperationOwner", "deadline", "end_of_call"]
 
 _NOTHING: Final = Units()
 _TOO_LONG: Final = 10_000_000
@@ -78,6 +78,16 @@ def deadline(seconds: float) -> Deadline:
         InvalidInputError: ``seconds`` is no number above 0 and below 10,000,000.
     """
     return Deadline(seconds)
+
+
+def end_of_call(timeout_seconds: float) -> float:
+    """Return the ``time.monotonic()`` at which a call that begins now must have ended.
+
+    For what calls a service but is no store: the end of the ``deadline()`` around it, else after
+    its own timeout.
+    """
+    scope = _current.get()
+    return time.monotonic() + timeout_seconds if scope is None else scope.ends_at
 
 
 def check_span(value: object, what: str) -> None:

@@ -78,6 +78,12 @@ BUILT_IN: Final = (
     Registration("conversation", "memory", "ialstore_backends.memory:MemoryConversationStore"),
     Registration("conversation", "sqlite", "ialstore_backends.sqlite:SqliteConversationStore"),
     *_wrappers("conversation", "ConversationStore"),
+    Registration(
+        "embedder",
+        "bedrock-titan",
+        "ialstore_backends.embedders.bedrock:BedrockTitanEmbedder",
+        "ialstore[bedrock]",
+    ),
     Registration("embedder", "callable", "ialstore.callables:CallableEmbedder"),
     Registration("embedder", "hashing", "ialstore.embedding:HashingEmbedder"),
     Registration(

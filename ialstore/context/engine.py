@@ -47,7 +47,7 @@ class ContextEngine:
 
     All methods are safe from many threads. The store and the index belong to the engine: closing
     it closes them. Each call to them keeps to its own deadline, all calls together to one set with
-    ``ialstore.deadline()``; the embedder keeps to none.
+    ``ialstore.deadline()``; of embedders, those that ask a service keep to that one as well.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ialstore import DeadlineExceededError, InvalidInputError, Units, deadline
-from ialstore.operation import Operation
+from ialstore.operation import Operation, end_of_call
 
 
 class Monotonic:
@@ -246,3 +246,11 @@ def test_the_owner_hears_of_the_beginning_and_of_any_end(error: BaseException) -
 def test_real_time_passes() -> None:
     op = operation(timeout_seconds=timedelta(hours=1).total_seconds())
     assert 3590 < op.remaining() <= 3600
+
+
+def test_what_is_no_store_ends_with_its_own_timeout_or_the_deadline(passing: Monotonic) -> None:
+    assert end_of_call(5.0) == 1005.0
+    with deadline(60), deadline(2):
+        passing.seconds += 1
+        assert end_of_call(5.0) == 1002.0
+    assert end_of_call(5.0) == 1006.0
