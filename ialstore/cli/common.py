@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ialstore.config import Config
     from ialstore.context.engine import ContextEngine
     from ialstore.conversation import ConversationStore
+    from ialstore.embedding import Embedder
     from ialstore.vector import VectorIndex
 
 __all__ = ["Common", "ConfigOption", "DebugOption", "JsonOption", "Parts", "UrlOption", "framed"]
@@ -78,9 +79,10 @@ _SHARED: Final = {
 class Parts:
     """What a configuration opens; iterating goes over what there is."""
 
-    config: Config
     store: ConversationStore
     index: VectorIndex | None
+    embedder: Embedder | None
+    """What the index was made with; None without an index."""
 
     def __iter__(self) -> Iterator[ConversationStore | VectorIndex]:
         yield self.store
@@ -139,13 +141,18 @@ class Common:
         Args:
             create: see ``open_store``.
         """
-        from ialstore.config import open_index, open_store
+        from ialstore.config import make_embedder, open_index, open_store
+        from ialstore.vector_model import IndexSpec
 
         config = self._load_all(create=create)
         with ExitStack() as opened:
             store = opened.enter_context(open_store(config))
-            index = opened.enter_context(open_index(config)) if config.vector.url else None
-            yield Parts(config, store, index)
+            if not config.vector.url:
+                yield Parts(store, None, None)
+                return
+            embedder = make_embedder(config)
+            spec = IndexSpec(embedder.dimension, config.vector.metric, embedder.model)
+            yield Parts(store, opened.enter_context(open_index(config, spec)), embedder)
 
     def open_engine(self, *, create: bool = False) -> ContextEngine:
         """Return the context engine; close it after use.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ialstore.config import Config, ConversationSection
+    from ialstore.embedding import Embedder
 
 __all__ = ["check_config"]
 
@@ -24,13 +25,16 @@ _HARMLESS: Final = re.compile(r"true|false|[0-9]{1,6}(\.[0-9]{1,6})?")
 def check_config(common: Common) -> None:
     """Check every section of the configuration, and show what is in effect.
 
-    Nothing is created or connected to. Secrets are not shown.
+    Nothing is created or connected to; an embedder may load its model. Secrets are not shown.
     """
+    from ialstore.config import make_embedder
+
     config = common.load()
+    embedder = make_embedder(config)
     sections = {
         "conversation": _conversation(config),
-        "vector": _vector(config),
-        "embedder": _embedder(config),
+        "vector": _vector(config, embedder),
+        "embedder": _embedder(config, embedder),
         "context": _context(config),
     }
     if common.json:
@@ -61,20 +65,18 @@ def _conversation(config: Config) -> dict[str, Any]:
         return _section(config.conversation)
 
 
-def _vector(config: Config) -> dict[str, Any]:
+def _vector(config: Config, embedder: Embedder) -> dict[str, Any]:
     from ialstore.config import open_index
+    from ialstore.vector_model import IndexSpec
 
     if not config.vector.url:
         return {"url": None}
-    with open_index(config) as index:
-        spec = index.spec
-    return {**_section(config.vector), **asdict(spec)}
+    spec = IndexSpec(embedder.dimension, config.vector.metric, embedder.model)
+    with open_index(config, spec):
+        return {**_section(config.vector), **asdict(spec)}
 
 
-def _embedder(config: Config) -> dict[str, Any]:
-    from ialstore.config import make_embedder
-
-    embedder = make_embedder(config)
+def _embedder(config: Config, embedder: Embedder) -> dict[str, Any]:
     return {
         "use": config.embedder.use,
         **_harmless(config.embedder.options),

@@ -51,7 +51,6 @@ def search(
     Searched are messages of the roles user and assistant that have words in them; ialstore history
     shows the others too.
     """
-    from ialstore.config import make_embedder
     from ialstore.embedding import has_words
     from ialstore.vector_model import Where
 
@@ -65,9 +64,9 @@ def search(
     if not has_words(query):
         raise InvalidInputError("the query has no letters or digits; write some words")
     with common.open_parts() as parts:
-        if parts.index is None:
+        if parts.index is None or parts.embedder is None:
             raise ConfigurationError("no vector index is configured; set url in section [vector]")
-        vector = make_embedder(parts.config).embed_query(query)
+        vector = parts.embedder.embed_query(query)
         hits = parts.index.search(user, vector, k, where=where).hits
         messages = _messages(parts.store, user, [hit.id for hit in hits])
         # A vector may be there a moment longer than its message.

@@ -15,6 +15,8 @@ from ialstore import open_store
 from ialstore.cli.exits import ExitCode
 from ialstore.context.engine import ContextEngine
 from ialstore.context.model import Timings
+from ialstore.embedding import HashingEmbedder
+from ialstore.registry import register
 
 Run = Callable[..., Any]
 
@@ -34,6 +36,30 @@ def test_search_gives_programs_whole_messages(run: Run, chat: str) -> None:
     assert items[0]["score"] >= items[1]["score"]
     assert items[0]["message"]["session_id"] == "monday"
     assert "nuts" in items[0]["message"]["content"].lower()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["search", "-u", "alice", "nuts"], ["context", "-u", "alice", "nuts"], ["config", "check"]],
+    ids=lambda command: command[0],
+)
+def test_a_command_makes_the_embedder_once(
+    run: Run, chat: str, folder: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr("ialstore.registry._added", {})
+    made: list[HashingEmbedder] = []
+
+    class Counted(HashingEmbedder):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    register("embedder", "counted", Counted)
+    (folder / "ialstore.toml").write_text(
+        f'[conversation]\nurl = "{chat}"\n[embedder]\nuse = "counted"\n'
+    )
+    assert run(*command).code == 0
+    assert len(made) == 1, "making one may load a model"
 
 
 @pytest.mark.parametrize(
