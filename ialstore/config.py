@@ -108,7 +108,7 @@ class Config:
         conversation: the store.
         vector: the index.
         embedder: what turns texts into vectors.
-        context: settings of the context engine, as ``ContextBudget`` names them.
+        context: settings of the context engine, as ``ContextSection`` in ``context`` names them.
         origin: where it came from, for people.
     """
 

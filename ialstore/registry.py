@@ -23,6 +23,7 @@ GROUPS: Final = {
     "cache": "ialstore.caches",
     "conversation": "ialstore.conversation_stores",
     "embedder": "ialstore.embedders",
+    "token_counter": "ialstore.token_counters",
     "vector": "ialstore.vector_indexes",
 }
 """Entry point group of each kind; the name of an entry point is the scheme or name."""
@@ -33,8 +34,8 @@ class Registration:
     """A class by its place.
 
     Attributes:
-        kind: ``conversation``, ``vector``, ``embedder``, ``cache``, or one of the two kinds of
-            wrapper.
+        kind: ``conversation``, ``vector``, ``embedder``, ``token_counter``, ``cache``, or one of
+            the two kinds of wrapper.
         name: URL scheme, or the name that a config uses.
         target: ``module:Class``, or the class itself.
         extra: what to install for it, such as ``ialstore[redis]``; empty for the core.
@@ -92,6 +93,13 @@ BUILT_IN: Final = (
         "ialstore_backends.embedders.sentence:SentenceTransformersEmbedder",
         "ialstore[sentence-transformers]",
     ),
+    Registration("token_counter", "estimate", "ialstore.context.tokens:EstimateCounter"),
+    Registration(
+        "token_counter",
+        "tiktoken",
+        "ialstore_backends.token_counters:TiktokenCounter",
+        "ialstore[tiktoken]",
+    ),
     Registration("vector", "memory", "ialstore_backends.memory:MemoryVectorIndex"),
     Registration("vector", "sqlite", "ialstore_backends.sqlite:SqliteVectorIndex"),
     *_wrappers("vector", "VectorIndex"),
@@ -102,6 +110,7 @@ _NOUNS: Final = {
     "conversation": "conversation store",
     "conversation_wrapper": "wrapper of conversation stores",
     "embedder": "embedder",
+    "token_counter": "token counter",
     "vector": "vector index",
     "vector_wrapper": "wrapper of vector indexes",
 }

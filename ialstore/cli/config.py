@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ialstore.cli.common import Common
 from ialstore.cli.text import dump_json
-from ialstore.url import redact_url, validated
+from ialstore.url import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,9 +86,11 @@ def _embedder(config: Config, embedder: Embedder) -> dict[str, Any]:
 
 
 def _context(config: Config) -> dict[str, Any]:
-    from ialstore.context.budget import ContextBudget
+    from ialstore.context.opening import context_section, make_token_counter
 
-    return asdict(validated(ContextBudget, config.context, "context."))
+    make_token_counter(config)
+    section = context_section(config)
+    return {**asdict(section), "token_counter": _wrapper(section.token_counter)}
 
 
 def _section(section: ConversationSection) -> dict[str, Any]:

@@ -1,19 +1,65 @@
-"""``open_engine``: a context engine from a configuration."""
+"""``open_engine``: a context engine from a configuration, and the section ``[context]`` of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ialstore.config import ConfigSource, load_config, make_embedder, open_index, open_store
 from ialstore.context.budget import ContextBudget
 from ialstore.context.engine import ContextEngine
+from ialstore.errors import ConfigurationError
+from ialstore.registry import make
 from ialstore.url import validated
 from ialstore.vector_model import IndexSpec
 
 if TYPE_CHECKING:
     from ialstore.component import StoreSettings
+    from ialstore.config import Config
+    from ialstore.context.tokens import TokenCounter
 
-__all__ = ["open_engine"]
+__all__ = ["ContextSection", "context_section", "make_token_counter", "open_engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSection(ContextBudget):
+    """The section ``[context]``: the budget, and what counts its tokens.
+
+    Attributes:
+        token_counter: a name, or a table with ``use`` and the options of the counter.
+    """
+
+    token_counter: str | dict[str, Any] = "estimate"  # noqa: S105 - no password
+
+    @property
+    def budget(self) -> ContextBudget:
+        """The budget alone."""
+        return ContextBudget(**{one.name: getattr(self, one.name) for one in fields(ContextBudget)})
+
+
+def context_section(config: Config) -> ContextSection:
+    """Return the section ``[context]`` of a configuration.
+
+    Raises:
+        ConfigurationError: a key is unknown (the closest is named) or of a wrong type.
+    """
+    return validated(ContextSection, config.context, f"{config.origin}: context.")
+
+
+def make_token_counter(config: Config) -> TokenCounter:
+    """Return the token counter that a configuration names.
+
+    Raises:
+        ConfigurationError: there is none of this name, or an option is wrong.
+        MissingDriverError: an extra is not installed; the text names it.
+    """
+    where = f"{config.origin}: context.token_counter"
+    entry = context_section(config).token_counter
+    options: dict[str, Any] = {"use": entry} if isinstance(entry, str) else dict(entry)
+    name = options.pop("use", None)
+    if not isinstance(name, str):
+        raise ConfigurationError(f"{where}: a table names the counter with use = ...")
+    return cast("TokenCounter", make("token_counter", name, options, where))
 
 
 def open_engine(source: ConfigSource = None, **settings: Unpack[StoreSettings]) -> ContextEngine:
@@ -29,13 +75,14 @@ def open_engine(source: ConfigSource = None, **settings: Unpack[StoreSettings]) 
         MissingDriverError: a driver is not installed; the text names the extra.
     """
     config = load_config(source)
-    budget = validated(ContextBudget, config.context, f"{config.origin}: context.")
+    budget = context_section(config).budget
+    counter = make_token_counter(config)
     embedder = make_embedder(config)
     store = open_store(config, **settings)
     try:
         spec = IndexSpec(embedder.dimension, config.vector.metric, embedder.model)
         index = open_index(config, spec, **settings)
-        return ContextEngine(store, index, embedder, budget=budget)
+        return ContextEngine(store, index, embedder, budget=budget, token_counter=counter)
     except BaseException:
         store.close()
         raise

@@ -14,12 +14,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ialstore.context.render import rendered_message
-from ialstore.errors import ConfigurationError
+from ialstore.errors import ConfigurationError, IalStoreError
 
 if TYPE_CHECKING:
     from ialstore.model import Message
 
-__all__ = ["MESSAGE_TOKENS", "TokenCounter", "TokenCounting", "estimate_tokens"]
+__all__ = [
+    "MESSAGE_TOKENS",
+    "EstimateCounter",
+    "TokenCounter",
+    "TokenCounting",
+    "estimate_tokens",
+]
 
 TokenCounter = Callable[[str], int]
 """Returns the number of tokens of a text, 0 or more."""
@@ -103,6 +109,14 @@ def _word_tokens(piece: str, *, foreign: bool) -> float:
     return tokens + 0.2 * max(0, len(word) - (5 if foreign else 8))
 
 
+class EstimateCounter:
+    """``estimate_tokens``, as a configuration names it."""
+
+    def __call__(self, text: str) -> int:
+        """Return the estimate."""
+        return estimate_tokens(text)
+
+
 class TokenCounting:
     """Counts what a context would send, with the counter of its engine."""
 
@@ -114,9 +128,12 @@ class TokenCounting:
 
         Raises:
             ConfigurationError: the counter raised, or returned no number of tokens.
+            IalStoreError: what the counter raised, if it is one.
         """
         try:
             tokens = self._counter(text)
+        except IalStoreError:
+            raise
         except Exception as error:
             raise ConfigurationError(
                 f"the token counter raised {type(error).__name__}; it must take any text, "

@@ -14,7 +14,7 @@ import ialstore
 from ialstore.registry import BUILT_IN, Registration
 
 PACKAGES = ("ialstore", "ialstore_backends")
-RUN_TIME_EXTRAS = {"bedrock", "opentelemetry", "prometheus", "sentence-transformers"}
+RUN_TIME_EXTRAS = {"bedrock", "opentelemetry", "prometheus", "sentence-transformers", "tiktoken"}
 EXTRAS = {"all", "testing"} | RUN_TIME_EXTRAS
 
 
