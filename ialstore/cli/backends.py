@@ -1,10 +1,11 @@
-"""``ialstore backends``: what can be kept where, and what each place promises.
+"""``ialstore backends``: what can be kept where, and what each place promises; what embeds texts.
 
 Classes are looked at; no driver is imported.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["backends"]
 
 _KINDS: Final = {"conversation": "conversations", "vector": "vectors"}
+_PARTS: Final = {"embedder": "embedders", "token_counter": "token counters"}
 _FLAGS: Final = {
     "durable": "durable",
     "multi_process": "multi-process",
@@ -54,10 +56,15 @@ class _Backend:
         known_here.setdefault("exact", known_here.get("exact_sessions"))
         return [{True: "yes", False: "no", None: "-"}[known_here.get(flag)] for flag in _FLAGS]
 
-    @property
-    def how_to_get(self) -> str:
-        """Yes, or the command that installs it."""
-        return "yes" if self.installed else f"pip install '{self.install}'"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A row of what a section of the configuration names with ``use``."""
+
+    name: str
+    install: str
+    installed: bool
+    options: tuple[str, ...]
 
 
 def backends(
@@ -70,21 +77,37 @@ def backends(
     """Show which backends there are, what they promise, and what to install for them.
 
     Exact: every search finds the true nearest; of conversations, sessions are listed exactly.
+    Embedders and token counters are shown with their options; a configuration names them with use.
     """
     found = {
         kept: [_look_at(one, kept) for one in known(kind).values()] for kind, kept in _KINDS.items()
     }
     everything = [one for group in found.values() for one in group]
+    parts = {
+        name: [_look_at_part(one) for one in known(kind).values()] for kind, name in _PARTS.items()
+    }
     if common.json:
-        common.out.document({"items": [asdict(one) for one in everything]})
+        common.out.document(
+            {
+                "items": [asdict(one) for one in everything],
+                **{
+                    name.replace(" ", "_"): [asdict(one) for one in group]
+                    for name, group in parts.items()
+                },
+            }
+        )
     elif markdown:
         for cells in _markdown(everything):
             common.out.line(f"| {' | '.join(cells)} |")
     else:
         for kept, group in found.items():
             common.out.heading(kept.capitalize())
-            rows = [[one.scheme, *one.flags, one.how_to_get] for one in group]
+            rows = [[one.scheme, *one.flags, _how_to_get(one)] for one in group]
             common.out.table(["scheme", *_FLAGS.values(), "installed"], rows)
+        for name, some in parts.items():
+            common.out.heading(name.capitalize())
+            rows = [[one.name, _how_to_get(one), " ".join(one.options)] for one in some]
+            common.out.table(["use", "installed", "options"], rows)
 
 
 def _markdown(found: list[_Backend]) -> Iterator[list[str]]:
@@ -114,6 +137,26 @@ def _look_at(registration: Registration, kept: str) -> _Backend:
         capabilities=capabilities,
         options=options,
     )
+
+
+def _look_at_part(registration: Registration) -> _Part:
+    options: tuple[str, ...] = ()
+    installed = _has_requirements(registration.extra)
+    try:
+        options = tuple(inspect.signature(registration.load()).parameters)
+    except ConfigurationError:
+        installed = False
+    return _Part(
+        name=registration.name,
+        install=registration.extra or "ialstore",
+        installed=installed,
+        options=options,
+    )
+
+
+def _how_to_get(one: _Backend | _Part) -> str:
+    """Return yes, or the command that installs it."""
+    return "yes" if one.installed else f"pip install '{one.install}'"
 
 
 def _has_requirements(extra: str) -> bool:

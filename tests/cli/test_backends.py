@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,14 +16,25 @@ from ialstore.registry import Registration, known
 
 Run = Callable[..., Any]
 
-DRIVERS = {"boto3", "botocore", "faiss", "opensearchpy", "redis", "sentence_transformers"}
+DRIVERS = {
+    "boto3",
+    "botocore",
+    "faiss",
+    "opensearchpy",
+    "redis",
+    "sentence_transformers",
+    "tiktoken",
+    "torch",
+}
 
 
 def test_every_known_backend_is_a_row(run: Run) -> None:
-    conversations, vectors = run("backends").out.split("Vectors\n")
-    for kind, table in (("conversation", conversations), ("vector", vectors)):
-        rows = [line.split() for line in table.split("installed")[1].splitlines() if line.strip()]
-        assert [row[0] for row in rows] == list(known(kind))
+    pattern = re.compile(r"^([A-Z].*)\n.*installed.*\n((?:.+\n)*)", re.MULTILINE)
+    tables = dict(pattern.findall(run("backends").out))
+    assert list(tables) == ["Conversations", "Vectors", "Embedders", "Token counters"]
+    kinds = ("conversation", "vector", "embedder", "token_counter")
+    for kind, table in zip(kinds, tables.values(), strict=True):
+        assert [line.split()[0] for line in table.splitlines()] == list(known(kind))
 
 
 def test_the_rows_say_what_the_classes_say(run: Run) -> None:
@@ -35,6 +47,31 @@ def test_the_rows_say_what_the_classes_say(run: Run) -> None:
     vectors = by_place["vectors", "memory"]
     assert vectors["capabilities"]["metrics"] == ["cosine", "dot", "euclidean"]
     assert vectors["options"] == []
+
+
+def test_embedders_and_token_counters_are_shown_with_their_options(run: Run) -> None:
+    document = run("backends", "--json").json
+    by_name = {one["name"]: one for one in document["embedders"] + document["token_counters"]}
+    assert by_name["hashing"] == {
+        "name": "hashing",
+        "install": "ialstore",
+        "installed": True,
+        "options": ["dimension"],
+    }
+    assert by_name["bedrock-titan"]["install"] == "ialstore[bedrock]"
+    assert "max_concurrency" in by_name["bedrock-titan"]["options"]
+    assert by_name["tiktoken"]["options"] == ["encoding"]
+
+
+def test_an_embedder_of_a_package_that_is_broken_is_shown_without_options(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Registration("embedder", "x", "ialstore_none:Embedder", "ialstore[none]")
+    monkeypatch.setattr(registry, "BUILT_IN", (broken,))
+    (one,) = run("backends", "--json").json["embedders"]
+    assert (one["installed"], one["options"]) == (False, [])
+    (line,) = [line for line in run("backends").out.splitlines() if line.startswith("x ")]
+    assert line.split(maxsplit=1)[1].rstrip() == "pip install 'ialstore[none]'"
 
 
 def test_as_markdown_it_is_a_table(run: Run) -> None:
@@ -108,6 +145,7 @@ dimension = 64
 
 [context]
 max_tokens = 500
+token_counter = { use = "tiktoken", encoding = "cl100k_base" }
 """
 
 
@@ -125,6 +163,7 @@ def test_what_is_in_effect_is_shown(run: Run, folder: Path) -> None:
     assert document["vector"]["metric"] == "cosine"
     assert document["embedder"] == {"use": "hashing", "dimension": 64, "model": "hashing-64-v1"}
     assert document["context"]["max_tokens"] == 500
+    assert document["context"]["token_counter"] == {"use": "tiktoken", "encoding": "***"}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +171,8 @@ def test_what_is_in_effect_is_shown(run: Run, folder: Path) -> None:
     [
         (("[context]", "[contxt]"), "did you mean context?"),
         (("max_tokens", "max_token"), "did you mean max_tokens?"),
+        (("cl100k_base", "cl100k"), "did you mean cl100k_base?"),
+        (('"tiktoken"', '"tiktokn"'), "did you mean tiktoken?"),
         (("max_tokens = 500", "max_tokens = 0"), "max_tokens must be at least 1"),
         (("attempts", "atempts"), "did you mean attempts?"),
         (("memory:", "mmory:"), "did you mean memory?"),
