@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     from ialstore.model import Consistency
 
-__all__ = ["Deadline", "Operation", "OperationOwner", "deadline", "end_of_call"]
+__all__ = [
+    "Deadline",
+    "Operation",
+    "OperationOwner",
+    "count_from_now",
+    "deadline",
+    "end_of_call",
+    "seconds_to_begin",
+]
 
 _NOTHING: Final = Units()
 _TOO_LONG: Final = 10_000_000
@@ -94,6 +102,28 @@ def check_span(value: object, what: str) -> None:
     """Refuse what is no number above 0 and below 10,000,000: beyond it is a mistake of units."""
     if not isinstance(value, (int, float)) or not 0 < value < _TOO_LONG:
         raise InvalidInputError(f"{what} must be a number above 0 and below {_TOO_LONG:,}")
+
+
+def count_from_now(timeout_seconds: float) -> None:
+    """Let the timeout of a call begin now, before the call, unless a deadline is set already.
+
+    For a context made for one call, such as that of a call that still waits for a thread.
+    """
+    if _current.get() is None:
+        _current.set(_Span(timeout_seconds, time.monotonic() + timeout_seconds, None))
+
+
+def seconds_to_begin(timeout_seconds: float, *, renewable: bool) -> float:
+    """Return how long a call may wait before it begins; 0 or less when its time is up.
+
+    Args:
+        timeout_seconds: its time outside any deadline.
+        renewable: whether its deadline holds for each request.
+    """
+    if not renewable:
+        return end_of_call(timeout_seconds) - time.monotonic()
+    span = _current.get()
+    return timeout_seconds if span is None else span.seconds
 
 
 class OperationOwner(Protocol):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from ialstore import DeadlineExceededError, InvalidInputError, Units, deadline
-from ialstore.operation import Operation, end_of_call
+from ialstore.operation import Operation, count_from_now, end_of_call, seconds_to_begin
 
 
 class Monotonic:
@@ -241,6 +242,36 @@ def test_the_owner_hears_of_the_beginning_and_of_any_end(error: BaseException) -
 
     assert caught.value is error
     assert owner.seen == [("begin", None), ("end", None), ("begin", None), ("end", error)]
+
+
+def test_a_timeout_that_began_before_its_call_is_shared_by_the_wait(passing: Monotonic) -> None:
+    context = copy_context()
+    context.run(count_from_now, 5)
+    passing.seconds += 2
+    assert context.run(lambda: operation().remaining()) == 3
+    assert context.run(lambda: operation(renewable=True).remaining()) == 5
+    assert operation().remaining() == 5
+    passing.seconds += 3
+    with pytest.raises(DeadlineExceededError, match="append did not end within 5 s"):
+        context.run(lambda: operation().remaining())
+
+
+@pytest.mark.usefixtures("passing")
+def test_a_deadline_that_is_set_already_is_left_alone() -> None:
+    with deadline(60):
+        context = copy_context()
+    context.run(count_from_now, 5)
+    assert context.run(lambda: operation().remaining()) == 60
+
+
+def test_a_call_may_wait_as_long_as_it_has_time(passing: Monotonic) -> None:
+    assert seconds_to_begin(5, renewable=False) == seconds_to_begin(5, renewable=True) == 5
+    with deadline(3):
+        passing.seconds += 2
+        assert seconds_to_begin(5, renewable=False) == 1
+        assert seconds_to_begin(5, renewable=True) == 3
+        passing.seconds += 2
+        assert seconds_to_begin(5, renewable=False) == -1
 
 
 def test_real_time_passes() -> None:
