@@ -46,6 +46,14 @@ from ialstore.vector import VectorIndex
 from ialstore.vector_model import Hit, IndexSpec, SearchResult, VectorRecord, Where
 
 if TYPE_CHECKING:
+    from ialstore.aio import (
+        AsyncContextEngine,
+        AsyncConversationStore,
+        AsyncVectorIndex,
+        open_async_engine,
+        open_async_index,
+        open_async_store,
+    )
     from ialstore.callables import CallableEmbedder
     from ialstore.config import open_index, open_store
     from ialstore.context import (
@@ -62,6 +70,9 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessDeniedError",
     "AppendResult",
+    "AsyncContextEngine",
+    "AsyncConversationStore",
+    "AsyncVectorIndex",
     "CallableEmbedder",
     "ConfigurationError",
     "ConflictError",
@@ -109,6 +120,9 @@ __all__ = [
     "deadline",
     "message_id",
     "meter",
+    "open_async_engine",
+    "open_async_index",
+    "open_async_store",
     "open_engine",
     "open_index",
     "open_store",
@@ -117,6 +131,9 @@ __all__ = [
 # Imported when first asked for: a program that only handles messages or stores of its own need not
 # wait for the configuration and the context engine.
 _LATER = {
+    "AsyncContextEngine": "ialstore.aio",
+    "AsyncConversationStore": "ialstore.aio",
+    "AsyncVectorIndex": "ialstore.aio",
     "CallableEmbedder": "ialstore.callables",
     "Context": "ialstore.context",
     "ContextBudget": "ialstore.context",
@@ -126,6 +143,9 @@ _LATER = {
     "HashingEmbedder": "ialstore.embedding",
     "Memory": "ialstore.context",
     "RepairReport": "ialstore.context",
+    "open_async_engine": "ialstore.aio",
+    "open_async_index": "ialstore.aio",
+    "open_async_store": "ialstore.aio",
     "open_engine": "ialstore.context",
     "open_index": "ialstore.config",
     "open_store": "ialstore.config",

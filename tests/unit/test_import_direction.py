@@ -31,13 +31,14 @@ LAYERS = (
     ),
     ("component", "exporters"),
     ("conversation", "vector"),
-    ("registry", "callables", "config", "embedding", "formats", "wrappers", "aio"),
+    ("registry", "callables", "config", "embedding", "formats", "wrappers"),
     ("context",),
+    ("aio",),
     ("migrate", "compare", "testing"),
     ("cli", "__main__"),
 )
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}
-FACE = LAYER["context"]  # `ialstore` itself offers everything up to here
+FACE = LAYER["aio"]  # `ialstore` itself offers everything up to here
 BACKENDS_REACH = LAYER["wrappers"]
 BACKENDS = "ialstore_backends"
 
