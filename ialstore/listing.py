@@ -1,27 +1,30 @@
 """Ranges, pages and lists of ids, as both contracts use them.
 
-``HistoryQuery`` and ``take_rows`` are for backends; the checks are for the public methods.
+``HistoryQuery``, ``take_rows`` and ``session_rows`` are for backends; the checks are for the public
+methods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ialstore._cursor import Query, make_cursor, read_cursor
-from ialstore._text import check_int, to_microseconds
+from ialstore._text import check_int, from_microseconds, to_microseconds
 from ialstore.errors import InvalidInputError, LimitExceededError
 from ialstore.ids import (
     HIGHEST_ID,
     LOWEST_ID,
     check_id_part,
     check_message_id,
+    id_microseconds,
     lowest_id_at,
     next_id,
 )
 from ialstore.limits import MAX_PAGE, MAX_PAGE_BYTES
-from ialstore.model import Page
+from ialstore.model import Page, SessionInfo
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,6 +36,7 @@ __all__ = [
     "history_query",
     "id_bounds",
     "id_page",
+    "session_rows",
     "take_rows",
     "text_bytes",
     "text_listing_after",
@@ -103,6 +107,24 @@ def take_rows(
             return Rows(taken, more=True)
         taken.append(item)
     return Rows(taken)
+
+
+def session_rows(
+    newest: Mapping[str, str], limit: int, after: SessionInfo | None
+) -> Rows[SessionInfo]:
+    """Return sessions as ``_sessions`` lists them: newest activity first, ties by session id.
+
+    Args:
+        newest: the id of each session's newest live message, by session id.
+        limit: sessions at most.
+        after: the last one of the page before; None for the first page.
+    """
+    listed = sorted((-id_microseconds(one), session_id) for session_id, one in newest.items())
+    if after is not None:
+        place = (-to_microseconds(after.last_active, "last_active"), after.session_id)
+        del listed[: bisect_right(listed, place)]
+    items = [SessionInfo(session_id, from_microseconds(-at)) for at, session_id in listed[:limit]]
+    return Rows(items, more=len(listed) > limit)
 
 
 def text_bytes(text: str | None) -> int:

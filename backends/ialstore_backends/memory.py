@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, ClassVar, Self, Unpack
 
 import numpy as np
 
-from ialstore._text import EPOCH
 from ialstore.capabilities import ConversationCapabilities, VectorCapabilities
 from ialstore.conversation import ConversationStore
 from ialstore.decoding import decode_message
 from ialstore.errors import ConfigurationError, ConflictError
-from ialstore.ids import id_time
-from ialstore.listing import HistoryQuery, Rows, take_rows
+from ialstore.listing import HistoryQuery, Rows, session_rows, take_rows
 from ialstore.model import (
     AppendResult,
     EncodedMessage,
@@ -152,15 +150,12 @@ class MemoryConversationStore(ConversationStore):
     ) -> Rows[SessionInfo]:
         with self._lock:
             user = self._by_user.get(user_id, _User())
-            listed: list[SessionInfo] = []
+            newest: dict[str, str] = {}
             for session_id, ids in user.sessions.items():
-                newest = next((one for one in reversed(ids) if _live(user, one, op.now)), None)
-                if newest is not None:
-                    listed.append(SessionInfo(session_id, id_time(newest)))
-        listed.sort(key=_newest_activity)
-        if after is not None:
-            listed = [one for one in listed if _newest_activity(one) > _newest_activity(after)]
-        return Rows(listed[:limit], more=len(listed) > limit)
+                live = next((one for one in reversed(ids) if _live(user, one, op.now)), None)
+                if live is not None:
+                    newest[session_id] = live
+        return session_rows(newest, limit, after)
 
     def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
         with self._lock:
@@ -365,10 +360,6 @@ def _live(user: _User, message_id: str, now: int) -> EncodedMessage | None:
 
 def _size(entry: EncodedMessage) -> int:
     return entry.size
-
-
-def _newest_activity(info: SessionInfo) -> tuple[timedelta, str]:
-    return EPOCH - info.last_active, info.session_id
 
 
 def _decode(entry: EncodedMessage) -> Message:

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from ialstore import InvalidInputError, LimitExceededError, Message, MessageSummary, Page
+from ialstore import (
+    InvalidInputError,
+    LimitExceededError,
+    Message,
+    MessageSummary,
+    Page,
+    SessionInfo,
+)
 from ialstore._cursor import make_cursor
 from ialstore.ids import HIGHEST_ID, LOWEST_ID, lowest_id_at, next_id
 from ialstore.limits import MAX_PAGE_BYTES
@@ -19,6 +26,7 @@ from ialstore.listing import (
     history_query,
     id_bounds,
     id_page,
+    session_rows,
     take_rows,
     text_bytes,
     text_listing_after,
@@ -274,3 +282,29 @@ def test_a_range_is_all_of_a_user_unless_said() -> None:
 def test_the_items_of_a_page_are_found_by_place() -> None:
     assert Page(("first", "last"))[0] == "first"
     assert Page(("first", "last"))[-1] == "last"
+
+
+def test_sessions_are_listed_by_newest_activity_then_id() -> None:
+    """S9: of the same microsecond by session id, whatever the rest of the message ids says."""
+    ids = sorted(new(0).id for _ in range(3))
+    newest = {"c": ids[0], "a": ids[1], "b": ids[2], "late": new(1).id}
+    newest["early"] = Message.new(
+        user_id="u",
+        session_id="s",
+        role="user",
+        content="",
+        created_at=START - MICROSECOND,
+    ).id
+    expected = [
+        SessionInfo("late", START + MICROSECOND),
+        *(SessionInfo(one, START) for one in "abc"),
+        SessionInfo("early", START - MICROSECOND),
+    ]
+
+    assert session_rows(newest, 5, None) == Rows(expected)
+    assert session_rows(newest, 4, None) == Rows(expected[:4], more=True)
+    for place, after in enumerate(expected, 1):
+        assert session_rows(newest, 2, after).items == expected[place : place + 2]
+    gone = SessionInfo("aa", START)
+    assert session_rows(newest, 1, gone) == Rows(expected[2:3], more=True)
+    assert session_rows({}, 1, None) == Rows([])

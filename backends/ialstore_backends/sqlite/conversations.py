@@ -11,17 +11,14 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
-from ialstore._text import from_microseconds, to_microseconds
 from ialstore.capabilities import ConversationCapabilities
 from ialstore.conversation import ConversationStore
 from ialstore.decoding import DAMAGE, check_stored_tokens, decode_message, shown_id, stored_role
 from ialstore.errors import ConflictError, CorruptError, IalStoreError
-from ialstore.ids import id_microseconds
 from ialstore.limits import SUMMARY_CHARACTERS
-from ialstore.listing import HistoryQuery, Rows, take_rows
+from ialstore.listing import HistoryQuery, Rows, session_rows, take_rows
 from ialstore.model import (
     AppendResult,
     EncodedMessage,
@@ -190,20 +187,12 @@ class SqliteConversationStore(ConversationStore):
     ) -> Rows[SessionInfo]:
         rows = self._db.read(op, sql.SESSIONS, {"user": user_id, "now": op.now})
         try:
-            listed = _by_activity(rows)
+            newest = {one: last for one, last in rows if last is not None}
+            for one, last in newest.items():
+                stored_role(last, one)
+            return session_rows(newest, limit, after)
         except DAMAGE as error:
             raise self._damaged("a session or the id of its newest message") from error
-        if after is not None:
-            time = to_microseconds(after.last_active, "last_active")
-            listed = [
-                (at, one)
-                for at, one in listed
-                if at < time or (at == time and one > after.session_id)
-            ]
-        return Rows(
-            [SessionInfo(one, from_microseconds(at)) for at, one in listed[:limit]],
-            more=len(listed) > limit,
-        )
 
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         rows = self._db.read(op, sql.USERS, {"after": after or "", "limit": limit + 1})
@@ -377,17 +366,6 @@ def _decode_summary(user_id: str, row: _Row) -> MessageSummary:
     if tokens is not None:
         check_stored_tokens(tokens)
     return MessageSummary(one, user_id, session_id, stored_role(one, session_id), summary, tokens)
-
-
-def _by_activity(rows: Sequence[_Row]) -> list[tuple[int, str]]:
-    """Return time and name of each session with a live message, the newest first."""
-    listed: list[tuple[int, str]] = []
-    for one, newest in rows:
-        if newest is not None:
-            stored_role(newest, one)
-            listed.append((id_microseconds(newest), one))
-    listed.sort(key=itemgetter(0), reverse=True)  # stable: ties stay sorted by session
-    return listed
 
 
 def _remove(connection: Connection, op: Operation, rows_of: str, who: tuple[str, ...]) -> int:
