@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, TypeVar, Unpack
@@ -20,12 +20,11 @@ from ialstore.errors import (
     IalStoreError,
     InvalidInputError,
     Outcome,
-    PartialWriteError,
     StoreNotReadyError,
     UnsupportedOperationError,
 )
 from ialstore.limits import DEFAULT_TIMEOUT_SECONDS
-from ialstore.model import Consistency, LoadReport
+from ialstore.model import Consistency
 from ialstore.operation import Operation, check_span
 from ialstore.url import closest
 
@@ -39,7 +38,6 @@ __all__ = [
     "Component",
     "Progress",
     "StoreSettings",
-    "load_batches",
     "no_progress",
     "utc_now",
 ]
@@ -60,33 +58,6 @@ def no_progress(done: int, total: int | None) -> None:
 def utc_now() -> datetime:
     """Return the time now, in UTC: the default clock."""
     return datetime.now(UTC)
-
-
-def load_batches(
-    op: Operation,
-    batches: Iterable[Sequence[T]],
-    load: Callable[[Operation, Sequence[T]], None],
-    id_of: Callable[[T], str],
-    progress: Progress | None,
-) -> LoadReport:
-    """Hand batches to the hook of a backend, and count what it could not store."""
-    written = failed = 0
-    for batch in batches:
-        op.renew()
-        try:
-            load(op, batch)
-        except PartialWriteError as error:
-            missing = {*error.not_stored, *error.unknown}
-            lost = sum(id_of(one) in missing for one in batch)
-        else:
-            lost = 0
-        failed += lost
-        written += len(batch) - lost
-        op.is_partly_applied = written > 0
-        op.items = written
-        if progress is not None:
-            progress(written + failed, None)
-    return LoadReport(written, failed)
 
 
 class StoreSettings(TypedDict, total=False):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from ialstore._cursor import make_cursor, read_cursor
 from ialstore._text import check_int, from_microseconds, to_microseconds
-from ialstore.component import Component, Progress, StoreSettings, load_batches, no_progress
+from ialstore.component import Component, Progress, StoreSettings, no_progress
 from ialstore.errors import (
     ConfigurationError,
     ConflictError,
@@ -39,6 +39,7 @@ from ialstore.listing import (
     text_listing_after,
     text_page,
 )
+from ialstore.loading import load_batches, load_in_parts
 from ialstore.model import (
     AppendResult,
     Consistency,
@@ -172,9 +173,13 @@ class ConversationStore(Component):
         Raise ``PartialWriteError`` with the ids in ``not_stored`` and ``unknown`` when some could
         not be written. Default: one by one.
         """
-        for entry in entries:
+
+        def load(part: Sequence[EncodedMessage]) -> None:
+            (entry,) = part
             if not self._replace(op, entry):
-                self._append(op, entry.message.user_id, [entry])
+                self._append(op, entry.message.user_id, part)
+
+        load_in_parts(op, ([entry] for entry in entries), load, lambda one: one.message.id)
 
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
         """Do maintenance that no call needs. Default: there is none."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from ialstore._text import from_seconds
-from ialstore.component import Component, Progress, StoreSettings, load_batches, no_progress
+from ialstore.component import Component, Progress, StoreSettings, no_progress
 from ialstore.errors import (
     ConfigurationError,
     LimitExceededError,
@@ -20,6 +20,7 @@ from ialstore.errors import (
 from ialstore.ids import check_id_part
 from ialstore.limits import LOAD_BATCH, MAX_DELETE, MAX_GET, MAX_UPSERT
 from ialstore.listing import Rows, check_ids, text_listing_after, text_page
+from ialstore.loading import load_batches, load_in_parts
 from ialstore.model import Consistency, EraseReport, LoadReport, OptimizeReport, Page
 from ialstore.vector_model import (
     EncodedRecord,
@@ -149,11 +150,15 @@ class VectorIndex(Component):
         The same id may come twice, then the last one stays. Raise ``PartialWriteError`` with the
         ids in ``not_stored`` and ``unknown`` when some could not be written.
         """
-        by_user: dict[str, dict[str, EncodedRecord]] = {}
-        for user_id, record in records:
-            by_user.setdefault(user_id, {})[record.id] = record
-        for user_id, own in by_user.items():
-            self._upsert(op, user_id, list(own.values()))
+        by_user: dict[str, dict[str, tuple[str, EncodedRecord]]] = {}
+        for pair in records:
+            by_user.setdefault(pair[0], {})[pair[1].id] = pair
+
+        def load(part: Sequence[tuple[str, EncodedRecord]]) -> None:
+            self._upsert(op, part[0][0], [record for _, record in part])
+
+        parts = (list(own.values()) for own in by_user.values())
+        load_in_parts(op, parts, load, lambda pair: pair[1].id)
 
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
         """Do maintenance that no call needs. Default: there is none."""
