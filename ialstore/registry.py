@@ -1,8 +1,8 @@
 """Which class answers to which URL scheme or name: ours, those of other packages, and of tests.
 
-Other packages name theirs by entry points in the groups of ``GROUPS``. A class is imported when it
-is asked for, and its driver when a store is opened. ``make`` makes what takes keyword arguments
-instead of a URL.
+Other packages name theirs by entry points in the groups of ``GROUPS``; they can't replace ours. A
+class is imported when it is asked for, and its driver when a store is opened. ``make`` makes what
+takes keyword arguments instead of a URL.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
+from ialstore.conversation import ConversationStore
 from ialstore.errors import ConfigurationError, InvalidInputError, MissingDriverError
 from ialstore.url import closest
+from ialstore.vector import VectorIndex
 
 __all__ = ["GROUPS", "Registration", "find", "known", "make", "register"]
 
@@ -39,31 +41,88 @@ class Registration:
         name: URL scheme, or the name that a config uses.
         target: ``module:Class``, or the class itself.
         extra: what to install for it, such as ``ialstore[redis]``; empty for the core.
+        packages: the distributions whose entry points name it: one, or several that are in each
+            other's way; none for ours and for what ``register`` added.
     """
 
     kind: str
     name: str
     target: str | type[Any] = field(compare=False)
     extra: str = ""
+    packages: tuple[str, ...] = ()
 
     def load(self) -> type[Any]:
         """Return the class.
 
         Raises:
             MissingDriverError: a module that it needs is not installed.
-            ConfigurationError: the module has no such class.
+            ConfigurationError: there is no such class, it can't be imported, or is not what its
+                kind asks for; the text names the package it comes from.
         """
-        if isinstance(self.target, type):
-            return self.target
-        module, _, attribute = self.target.partition(":")
-        try:
-            loaded: type[Any] = getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            cure = f": pip install '{self.extra}'" if self.extra else ", which is not installed"
-            raise MissingDriverError(f"{self.name} needs the module {error.name}{cure}") from error
-        except AttributeError as error:
-            raise ConfigurationError(f"{self.name}: {module} has no {attribute}") from error
+        if len(self.packages) > 1:
+            raise ConfigurationError(
+                f"{self.name} is named by several packages: {', '.join(self.packages)}; "
+                "uninstall all but one"
+            )
+        loaded = self._imported(self.target) if isinstance(self.target, str) else self.target
+        fault = _fault(self.kind, loaded)
+        if fault:
+            raise ConfigurationError(f"{self._shown()}: {loaded.__qualname__} {fault}")
         return loaded
+
+    def _imported(self, target: str) -> type[Any]:
+        module, _, attribute = target.partition(":")
+        try:
+            loaded = getattr(importlib.import_module(module), attribute, None)
+        except ModuleNotFoundError as error:
+            raise MissingDriverError(self._missing(module, error.name or "")) from error
+        except Exception as error:
+            cure = f"; upgrade {self.packages[0]} or ialstore" if self.packages else ""
+            # Texts of other errors may hold anything.
+            why = str(error) if isinstance(error, ImportError) else type(error).__name__
+            raise ConfigurationError(
+                f"{self._shown()}: {module} can't be imported: {why}{cure}"
+            ) from error
+        if not isinstance(loaded, type):
+            lack = f"has no {attribute}" if loaded is None else f"has no class {attribute}"
+            raise ConfigurationError(f"{self._shown()}: {module} {lack}")
+        return loaded
+
+    def _missing(self, module: str, missing: str) -> str:
+        if not self.packages:
+            cure = f": pip install '{self.extra}'" if self.extra else ", which is not installed"
+            return f"{self.name} needs the module {missing}{cure}"
+        package = self.packages[0]
+        if f"{module}.".startswith(f"{missing}."):
+            return (
+                f"{self._shown()}: its entry point names the module {missing}, which is not there; "
+                f"reinstall the package: pip install --force-reinstall '{package}'"
+            )
+        return (
+            f"{self._shown()} needs the module {missing}, which is not installed; "
+            f"the extras of {package} say what brings it"
+        )
+
+    def _shown(self) -> str:
+        return f"{self.name} of the package {self.packages[0]}" if self.packages else self.name
+
+
+def _fault(kind: str, loaded: type[Any]) -> str | None:
+    """Return what makes a class useless as one of this kind, after its name in a sentence."""
+    lacking = [one for one in _METHODS.get(kind, ()) if not hasattr(loaded, one)]
+    if lacking:
+        return f"does not define {', '.join(lacking)}"
+    base = _BASES.get(kind)
+    if base is None:
+        return None
+    if not issubclass(loaded, base):
+        return f"is no subclass of ialstore.{base.__name__}"
+    if inspect.isabstract(loaded):
+        return f"does not define {', '.join(sorted(loaded.__abstractmethods__))}"
+    lacking = [one for one in ("CAPABILITIES", "SCHEME") if not getattr(loaded, one, None)]
+    if lacking and kind in GROUPS:
+        return f"does not set {', '.join(lacking)}"
+    return None
 
 
 def _wrappers(kind: str, base: str) -> tuple[Registration, ...]:
@@ -104,6 +163,15 @@ BUILT_IN: Final = (
     Registration("vector", "sqlite", "ialstore_backends.sqlite:SqliteVectorIndex"),
     *_wrappers("vector", "VectorIndex"),
 )
+
+_BASES: Final[Mapping[str, type[Any]]] = {
+    "conversation": ConversationStore,
+    "conversation_wrapper": ConversationStore,
+    "vector": VectorIndex,
+    "vector_wrapper": VectorIndex,
+}
+
+_METHODS: Final = {"embedder": ("embed", "embed_query")}
 
 _NOUNS: Final = {
     "cache": "cache",
@@ -192,7 +260,10 @@ def _installed(kind: str) -> tuple[Registration, ...]:
     group = GROUPS.get(kind)
     if group is None:
         return ()
-    return tuple(
-        Registration(kind, one.name, one.value, one.dist.name if one.dist else "")
-        for one in entry_points(group=group)
-    )
+    found: dict[str, Registration] = {}
+    for one in entry_points(group=group):
+        packages = (one.dist.name,) if one.dist else ()
+        if one.name in found:
+            packages = (*found[one.name].packages, *packages)
+        found[one.name] = Registration(kind, one.name, one.value, packages=packages)
+    return tuple(found.values())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import typer
 
 from ialstore.cli.common import Common
-from ialstore.errors import ConfigurationError
+from ialstore.errors import ConfigurationError, MissingDriverError
 from ialstore.registry import known
 
 if TYPE_CHECKING:
@@ -39,12 +39,16 @@ _REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+).*\bextra\s*==\s*['\"]([^'\"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Backend:
-    """A row. ``capabilities`` is empty when the class can't be imported."""
+    """A row. ``capabilities`` is empty when the class can't be imported.
+
+    ``fault`` says what is wrong with one that is installed; empty if nothing is.
+    """
 
     keeps: str
     scheme: str
     install: str
     installed: bool
+    fault: str
     capabilities: dict[str, Any]
     options: tuple[str, ...]
 
@@ -64,6 +68,7 @@ class _Part:
     name: str
     install: str
     installed: bool
+    fault: str
     options: tuple[str, ...]
 
 
@@ -108,6 +113,11 @@ def backends(
             common.out.heading(name.capitalize())
             rows = [[one.name, _how_to_get(one), " ".join(one.options)] for one in some]
             common.out.table(["use", "installed", "options"], rows)
+        shown: list[_Backend | _Part] = [*everything]
+        for some in parts.values():
+            shown += some
+        for fault in filter(None, (one.fault for one in shown)):
+            common.out.line(f"broken: {fault}")
 
 
 def _markdown(found: list[_Backend]) -> Iterator[list[str]]:
@@ -119,43 +129,51 @@ def _markdown(found: list[_Backend]) -> Iterator[list[str]]:
 
 
 def _look_at(registration: Registration, kept: str) -> _Backend:
+    backend, installed, fault = _loaded(registration)
     capabilities: dict[str, Any] = {}
     options: tuple[str, ...] = ()
-    installed = _has_requirements(registration.extra)
-    try:
-        backend = registration.load()
-    except ConfigurationError:
-        installed = False
-    else:
+    if backend is not None:
         capabilities = {name: _plain(value) for name, value in asdict(backend.CAPABILITIES).items()}
         options = tuple(one.name for one in fields(backend.OPTIONS)) if backend.OPTIONS else ()
     return _Backend(
         keeps=kept,
         scheme=registration.name,
-        install=registration.extra or "ialstore",
+        install=_what_to_install(registration),
         installed=installed,
+        fault=fault,
         capabilities=capabilities,
         options=options,
     )
 
 
 def _look_at_part(registration: Registration) -> _Part:
-    options: tuple[str, ...] = ()
-    installed = _has_requirements(registration.extra)
-    try:
-        options = tuple(inspect.signature(registration.load()).parameters)
-    except ConfigurationError:
-        installed = False
+    part, installed, fault = _loaded(registration)
     return _Part(
         name=registration.name,
-        install=registration.extra or "ialstore",
+        install=_what_to_install(registration),
         installed=installed,
-        options=options,
+        fault=fault,
+        options=() if part is None else tuple(inspect.signature(part).parameters),
     )
 
 
+def _loaded(registration: Registration) -> tuple[type[Any] | None, bool, str]:
+    """Return the class, whether it can be used, and what is wrong although it is installed."""
+    try:
+        return registration.load(), _has_requirements(registration.extra), ""
+    except ConfigurationError as error:
+        is_broken = registration.packages or not isinstance(error, MissingDriverError)
+        return None, False, str(error) if is_broken else ""
+
+
+def _what_to_install(registration: Registration) -> str:
+    return registration.extra or " ".join(registration.packages) or "ialstore"
+
+
 def _how_to_get(one: _Backend | _Part) -> str:
-    """Return yes, or the command that installs it."""
+    """Return yes, or the command that installs it, or that it does not work."""
+    if one.fault:
+        return "broken"
     return "yes" if one.installed else f"pip install '{one.install}'"
 
 

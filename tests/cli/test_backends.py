@@ -56,6 +56,7 @@ def test_embedders_and_token_counters_are_shown_with_their_options(run: Run) -> 
         "name": "hashing",
         "install": "ialstore",
         "installed": True,
+        "fault": "",
         "options": ["dimension"],
     }
     assert by_name["bedrock-titan"]["install"] == "ialstore[bedrock]"
@@ -123,6 +124,43 @@ def test_an_extra_that_is_not_installed_says_how(run: Run, monkeypatch: pytest.M
     assert " - " in line
     (one,) = run("backends", "--json").json["items"]
     assert (one["installed"], one["capabilities"], one["options"]) == (False, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("target", "fault"),
+    [
+        (
+            "a_module_that_is_not_there:Store",
+            "x of the package their-store: its entry point names the module",
+        ),
+        ("ialstore_backends.memory:MemoryVectorIndex", "is no subclass of ialstore.Conversation"),
+    ],
+)
+def test_a_broken_package_is_named_and_hides_no_other(
+    run: Run, monkeypatch: pytest.MonkeyPatch, target: str, fault: str
+) -> None:
+    theirs = Registration("conversation", "x", target, packages=("their-store",))
+    monkeypatch.setattr(registry, "_added", {("conversation", "x"): theirs})
+    result = run("backends")
+    (row,) = [line for line in result.out.splitlines() if line.startswith("x ")]
+    assert row.split()[-1] == "broken"
+    assert fault in result.out.splitlines()[-1]
+    items = {
+        one["scheme"]: one
+        for one in run("backends", "--json").json["items"]
+        if one["keeps"][0] == "c"
+    }
+    assert items["memory"]["fault"] == ""
+    assert (items["x"]["install"], items["x"]["installed"]) == ("their-store", False)
+    assert fault in items["x"]["fault"]
+
+
+def test_a_broken_embedder_of_a_package_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = Registration("embedder", "x", "ialstore.ids:Role", packages=("their-embedder",))
+    monkeypatch.setattr(registry, "_added", {("embedder", "x"): theirs})
+    assert run("backends").out.splitlines()[-1] == (
+        "broken: x of the package their-embedder: Role does not define embed, embed_query"
+    )
 
 
 def test_the_defaults_are_a_valid_configuration(run: Run, folder: Path) -> None:
