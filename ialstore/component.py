@@ -285,7 +285,9 @@ class Component(ABC):
 
     def _named(self, op: Operation, error: Exception) -> Exception:
         """Return the error to raise in place of one that came out of a hook."""
-        raised = error if isinstance(error, IalStoreError) else self._translate(op, error)
+        raised = error if isinstance(error, IalStoreError) else None
+        if raised is None and error is not op.callers_error:
+            raised = self._translate(op, error)
         if raised is None:
             return error
         raised.backend = raised.backend or self.backend

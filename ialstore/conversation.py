@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from ialstore._cursor import make_cursor, read_cursor
 from ialstore._text import check_int, from_microseconds, to_microseconds
-from ialstore.component import Component, Progress, StoreSettings, no_progress
+from ialstore.component import Component, Progress, StoreSettings
 from ialstore.errors import (
     ConfigurationError,
     ConflictError,
@@ -39,7 +39,7 @@ from ialstore.listing import (
     text_listing_after,
     text_page,
 )
-from ialstore.loading import load_batches, load_in_parts
+from ialstore.loading import load_batches, load_in_parts, report_to
 from ialstore.model import (
     AppendResult,
     Consistency,
@@ -311,7 +311,7 @@ class ConversationStore(Component):
         self._require_writable("optimize")
         check_id_part(user_id, "user_id")
         with self._operation("optimize", consistency=self._reading(None), renewable=True) as op:
-            report = self._optimize(op, user_id, progress or no_progress)
+            report = self._optimize(op, user_id, report_to(op, progress))
             op.items = report.removed
         return report
 

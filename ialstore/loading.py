@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from ialstore.component import Progress, no_progress
 from ialstore.errors import PartialWriteError
 from ialstore.model import LoadReport
 
 if TYPE_CHECKING:
-    from ialstore.component import Progress
     from ialstore.operation import Operation
 
-__all__ = ["load_batches", "load_in_parts"]
+__all__ = ["load_batches", "load_in_parts", "report_to"]
 
 T = TypeVar("T")
 
@@ -26,7 +26,8 @@ def load_batches(
 ) -> LoadReport:
     """Hand batches to the hook of a backend, and count what it could not store."""
     written = failed = 0
-    for batch in batches:
+    report = report_to(op, progress)
+    for batch in _given(op, batches):
         op.renew()
         try:
             load(op, batch)
@@ -39,9 +40,37 @@ def load_batches(
         written += len(batch) - lost
         op.is_partly_applied = written > 0
         op.items = written
-        if progress is not None:
-            progress(written + failed, None)
+        report(written + failed, None)
     return LoadReport(written, failed)
+
+
+def report_to(op: Operation, progress: Progress | None) -> Progress:
+    """Return a callback that calls the caller's, whose errors are not those of the driver."""
+    if progress is None:
+        return no_progress
+
+    def report(done: int, total: int | None) -> None:
+        try:
+            progress(done, total)
+        except Exception as error:
+            op.callers_error = error
+            raise
+
+    return report
+
+
+def _given(op: Operation, batches: Iterable[Sequence[T]]) -> Iterator[Sequence[T]]:
+    """Yield batches; what the caller's iterable raises is not an error of the driver."""
+    rest = iter(batches)
+    while True:
+        try:
+            batch = next(rest)
+        except StopIteration:
+            return
+        except Exception as error:
+            op.callers_error = error
+            raise
+        yield batch
 
 
 def load_in_parts(

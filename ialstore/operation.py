@@ -149,6 +149,8 @@ class Operation:
         details: what else the event shows; see ``note``.
         is_partly_applied: whether a long call has written something already; an error that then
             says ``NOT_APPLIED`` speaks of one request only, and is corrected.
+        callers_error: what the caller's own iterable or callback raised; passes as it is, although
+            it may look like one of the driver.
         started: ``time.perf_counter()`` at its beginning.
     """
 
@@ -161,6 +163,7 @@ class Operation:
         "_renewable",
         "_seconds",
         "_units",
+        "callers_error",
         "consistency",
         "details",
         "is_partly_applied",
@@ -184,6 +187,7 @@ class Operation:
         self.items: int | None = None
         self.details: dict[str, Any] = {}
         self.is_partly_applied = False
+        self.callers_error: Exception | None = None
         self.started = time.perf_counter()
         self._owner = owner
         self._clock = clock

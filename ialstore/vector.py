@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from ialstore._text import from_seconds
-from ialstore.component import Component, Progress, StoreSettings, no_progress
+from ialstore.component import Component, Progress, StoreSettings
 from ialstore.errors import (
     ConfigurationError,
     LimitExceededError,
@@ -20,7 +20,7 @@ from ialstore.errors import (
 from ialstore.ids import check_id_part
 from ialstore.limits import LOAD_BATCH, MAX_DELETE, MAX_GET, MAX_UPSERT
 from ialstore.listing import Rows, check_ids, text_listing_after, text_page
-from ialstore.loading import load_batches, load_in_parts
+from ialstore.loading import load_batches, load_in_parts, report_to
 from ialstore.model import Consistency, EraseReport, LoadReport, OptimizeReport, Page
 from ialstore.vector_model import (
     EncodedRecord,
@@ -282,7 +282,7 @@ class VectorIndex(Component):
         check_id_part(user_id, "user_id")
         with self._operation("optimize", consistency=self._reading(None), renewable=True) as op:
             self._bind(op)
-            report = self._optimize(op, user_id, progress or no_progress)
+            report = self._optimize(op, user_id, report_to(op, progress))
             op.items = report.removed
         return report
 

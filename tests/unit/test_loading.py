@@ -1,8 +1,8 @@
-"""``load_in_parts``, through the default ``_load`` of both kinds of store."""
+"""What is loaded and reported on the way, through the public methods of both kinds of store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 
@@ -13,12 +13,14 @@ from ialstore import (
     IndexSpec,
     LoadReport,
     Message,
+    OptimizeReport,
     Outcome,
     PartialWriteError,
     UnavailableError,
     VectorIndex,
     VectorRecord,
 )
+from ialstore.component import Progress
 from ialstore.model import EncodedMessage
 from ialstore.operation import Operation
 from ialstore.vector_model import EncodedRecord
@@ -162,3 +164,44 @@ def test_the_error_of_a_batch_has_every_id_once() -> None:
     )
     assert isinstance(error.__cause__, PartialWriteError)
     assert (error.retryable, str(error)) == (True, "cut off")
+
+
+class Tidy(Store):
+    """A store that takes every OSError for one of its driver, and reports of its maintenance."""
+
+    def _translate(self, op: Operation, error: Exception) -> IalStoreError | None:
+        return UnavailableError("no answer") if isinstance(error, OSError) else None
+
+    def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
+        progress(1, 1)
+        return OptimizeReport()
+
+
+def unreadable() -> Iterator[Message]:
+    yield messages()[0]
+    raise OSError("the caller's file is gone")
+
+
+def broken(*_: object) -> None:
+    raise OSError("the caller's pipe is broken")
+
+
+CALLS: Mapping[str, Callable[[ConversationStore], object]] = {
+    "an iterable": lambda store: store.bulk_load(unreadable()),
+    "progress of a load": lambda store: store.bulk_load(messages(), progress=broken),
+    "progress of maintenance": lambda store: store.optimize("a", progress=broken),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+@pytest.mark.parametrize("wrap", [lambda store: store, RetryConversationStore])
+def test_what_the_caller_s_own_code_raises_is_not_an_error_of_the_driver(
+    call: Callable[[ConversationStore], object],
+    wrap: Callable[[ConversationStore], ConversationStore],
+) -> None:
+    with pytest.raises(OSError, match="the caller's"):
+        call(wrap(Tidy()))
+
+
+def test_maintenance_needs_no_listener() -> None:
+    assert Tidy().optimize("a") == OptimizeReport()
