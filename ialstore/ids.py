@@ -28,7 +28,7 @@ from ialstore.limits import MAX_AHEAD_SECONDS, MAX_ID_BYTES
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["HIGHEST_ID", "LOWEST_ID", "Role", "message_id"]
+__all__ = ["HIGHEST_ID", "LOWEST_ID", "Role", "id_time", "message_id"]
 
 
 class Role(StrEnum):
