@@ -2,7 +2,8 @@
 
 Each public method is a template: it checks its arguments, opens one operation, calls one private
 hook and turns driver errors into ours. A backend writes hooks and never checks an argument again;
-what a hook may rely on stands in its docstring. ``docs/contract.md`` has every promise in words.
+what a hook may rely on stands in its docstring. ``docs/contract.md`` has every promise in words,
+``docs/writing-a-backend.md`` leads through all hooks.
 """
 
 from __future__ import annotations
@@ -99,8 +100,9 @@ class ConversationStore(Component):
     def _append(
         self, op: Operation, user_id: str, entries: Sequence[EncodedMessage]
     ) -> AppendResult:
-        """Store 1 to 100 messages with different ids; never change one that is there.
+        """Store 1 to 100 messages with different ids, of 4 MiB at most; change none that is there.
 
+        Return ids in the order given. Of concurrent calls with one id, exactly one stores it.
         A live message of the same id is a duplicate if the ``content_hash`` is equal, else a
         conflict: raise ``ConflictError(ids=...)`` when nothing was stored, else
         ``PartialWriteError``. An expired one counts as absent.
@@ -110,8 +112,8 @@ class ConversationStore(Component):
     def _replace(self, op: Operation, entry: EncodedMessage) -> bool:
         """Replace the live message of this id as a whole, atomically for readers.
 
-        Return False when it is absent or expired. Raise ``ConflictError`` when the stored one
-        belongs to another session.
+        The user is ``entry.message.user_id``. Return False when it is absent or expired. Raise
+        ``ConflictError`` when the stored one belongs to another session.
         """
 
     @abstractmethod
@@ -120,7 +122,7 @@ class ConversationStore(Component):
 
     @abstractmethod
     def _history(self, op: Operation, query: HistoryQuery) -> Rows[Message]:
-        """Return live messages with ``lower <= id < upper`` in id order.
+        """Return live messages with ``lower <= id < upper`` in id order; the range is not empty.
 
         At most ``limit``, and at most 16 MiB (``take_rows`` counts), but at least one if any is
         left; no messages at all are the end.
@@ -137,7 +139,10 @@ class ConversationStore(Component):
 
     @abstractmethod
     def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
-        """Delete 1 to 1,000 different ids; return how many live messages this call removed."""
+        """Delete 1 to 1,000 different ids; return how many live messages this call removed.
+
+        What is expired goes too, uncounted.
+        """
 
     @abstractmethod
     def _erase(self, op: Operation, user_id: str) -> EraseReport:
@@ -170,8 +175,8 @@ class ConversationStore(Component):
         """Store messages of any users, replacing those that are there.
 
         1 to 1,000 messages of at most 16 MiB; the same id may come twice, then the last one stays.
-        Raise ``PartialWriteError`` with the ids in ``not_stored`` and ``unknown`` when some could
-        not be written. Default: one by one.
+        Raise ``PartialWriteError`` with every id when some could not be written; see
+        ``load_in_parts``. Default: one by one.
         """
 
         def load(part: Sequence[EncodedMessage]) -> None:

@@ -117,7 +117,10 @@ class VectorIndex(Component):
 
     @abstractmethod
     def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
-        """Delete 1 to 1,000 different ids; return how many live vectors this call removed."""
+        """Delete 1 to 1,000 different ids; return how many live vectors this call removed.
+
+        What is expired goes too, uncounted.
+        """
 
     @abstractmethod
     def _ids(self, op: Operation, user_id: str, limit: int, after: str | None) -> Rows[str]:
@@ -147,8 +150,8 @@ class VectorIndex(Component):
     def _load(self, op: Operation, records: Sequence[tuple[str, EncodedRecord]]) -> None:
         """Store 1 to 1,000 records of any users. Default: one ``_upsert`` per user.
 
-        The same id may come twice, then the last one stays. Raise ``PartialWriteError`` with the
-        ids in ``not_stored`` and ``unknown`` when some could not be written.
+        The same id may come twice, then the last one stays. Raise ``PartialWriteError`` with every
+        id when some could not be written; see ``load_in_parts``.
         """
         by_user: dict[str, dict[str, tuple[str, EncodedRecord]]] = {}
         for pair in records:
