@@ -26,6 +26,7 @@ from ialstore.listing import Rows
 from ialstore.operation import Operation
 from ialstore.testing import VectorIndexSuite
 from ialstore.testing.vector.base import MakeIndex, Settle
+from ialstore.testing.vector.differential import VectorDifferentialSuite
 from ialstore.vector_model import EncodedRecord, SearchQuery
 from ialstore_backends.memory import MemoryVectorIndex
 
@@ -199,8 +200,31 @@ class TestLate(VectorIndexSuite):
 
     @pytest.fixture
     def settle(self) -> Settle:
-        def settle(index: VectorIndex) -> None:
-            assert isinstance(index, LateIndex)
-            index.show()
+        return show
 
-        return settle
+
+def show(index: VectorIndex) -> None:
+    assert isinstance(index, LateIndex)
+    index.show()
+
+
+class TestLesserIndexesBesideAnExactOne(VectorDifferentialSuite):
+    @pytest.fixture
+    def make_indexes(self) -> Mapping[str, MakeIndex]:
+        return {
+            "rough": RoughIndex,
+            "late": partial(LateIndex, Place()),
+            "memory": MemoryVectorIndex,
+        }
+
+    @pytest.fixture
+    def settles(self) -> Mapping[str, Settle]:
+        return {"late": show}
+
+
+class TestReadOnlyBesideAnExactOne(VectorDifferentialSuite):
+    """It has nothing to compare, and says so."""
+
+    @pytest.fixture
+    def make_indexes(self) -> Mapping[str, MakeIndex]:
+        return {"read-only": partial(ReadOnlyIndex, Place()), "memory": MemoryVectorIndex}

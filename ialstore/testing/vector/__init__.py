@@ -16,20 +16,20 @@ from ialstore.testing.vector.writing import WritingChapter
 __all__ = ["VectorIndexSuite"]
 
 
-class VectorIndexSuite(
-    SpecChapter,
-    WritingChapter,
-    ReadingChapter,
-    SearchChapter,
-    FiltersChapter,
-    RecallChapter,
-    RemovingChapter,
-    LoadingChapter,
-    ExpiryChapter,
-    IsolationChapter,
-    LifeChapter,
-    ThreadsChapter,
+class VectorIndexSuite(  # pytest begins with the last
     MachineChapter,
+    ThreadsChapter,
+    LifeChapter,
+    RecallChapter,
+    IsolationChapter,
+    ExpiryChapter,
+    LoadingChapter,
+    RemovingChapter,
+    FiltersChapter,
+    SearchChapter,
+    ReadingChapter,
+    WritingChapter,
+    SpecChapter,
 ):
     """Inherit from it and define the fixture ``make_index``; see ``VectorSuiteBase``.
 

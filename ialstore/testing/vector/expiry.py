@@ -144,6 +144,24 @@ class ExpiryChapter(VectorSuiteBase):
             assert reader.count(USER) == 2
             Oracle.of(reader).search(X)
 
+    def test_a_clock_that_steps_back_hides_nothing(
+        self, index: VectorIndex, record: MakeRecord, clock: ManualClock
+    ) -> None:
+        """C2: what is stored after it lives until its own end."""
+        index.upsert(USER, [record(expires_at=clock() + timedelta(seconds=1)), record()])
+        clock.advance(10)
+        Oracle.of(index).search(X)
+        assert index.count(USER) == 1
+        clock.advance(-10)
+        late = record(expires_at=clock() + timedelta(seconds=5))
+        index.upsert(USER, [late])
+        assert late.id in all_ids(index)
+        assert index.get(USER, [late.id])
+        Oracle.of(index).search(X)
+        clock.advance(5)
+        assert late.id not in all_ids(index)
+        Oracle.of(index).search(X)
+
     def test_retention_gives_vectors_their_expiry(
         self, open_index: OpenIndex, record: MakeRecord
     ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import count
+from itertools import count, cycle
 from typing import Any
 
 import pytest
@@ -45,8 +45,10 @@ from ialstore.testing.vector.oracle import (
 )
 from ialstore.testing.vector.strategies import (
     BEGIN,
+    PROBES,
     SESSIONS,
     USERS,
+    Burst,
     Name,
     bursts,
     filters,
@@ -87,6 +89,7 @@ class VectorMachine(RuleBasedStateMachine):
         self.prefix = f"{next(self.place.examples)}/"
         self.everyone = [self.prefix + user for user in USERS]
         self.touched = self.everyone[:1]
+        self.probes = cycle(PROBES)
         self.cursors: list[tuple[str, str, str]] = []
         self.index = self.other = self.open()
         if self.index.capabilities.multi_process:
@@ -101,9 +104,9 @@ class VectorMachine(RuleBasedStateMachine):
     def upsert(self, user: str, batch: list[VectorRecord]) -> None:
         self.store(user, batch)
 
-    @rule(user=users, burst=bursts())
-    def upsert_many(self, user: str, burst: Sequence[VectorRecord]) -> None:
-        self.store(user, burst)
+    @rule(user=users, burst=bursts)
+    def upsert_many(self, user: str, burst: Burst) -> None:
+        self.store(user, burst.records())
 
     def store(self, user: str, batch: Sequence[VectorRecord]) -> None:
         user = self.prefix + user
@@ -115,9 +118,9 @@ class VectorMachine(RuleBasedStateMachine):
     def bulk_load(self, batch: list[tuple[str, VectorRecord]]) -> None:
         self.load([(self.prefix + user, one) for user, one in batch])
 
-    @rule(user=users, burst=bursts())
-    def bulk_load_many(self, user: str, burst: Sequence[VectorRecord]) -> None:
-        self.load([(self.prefix + user, one) for one in burst])
+    @rule(user=users, burst=bursts)
+    def bulk_load_many(self, user: str, burst: Burst) -> None:
+        self.load([(self.prefix + user, one) for one in burst.records()])
 
     def load(self, batch: Sequence[tuple[str, VectorRecord]]) -> None:
         report = self.index.bulk_load(iter(batch))
@@ -280,7 +283,8 @@ class VectorMachine(RuleBasedStateMachine):
             assert found == len(live), f"V7, C2, C6: count of {user!r} is {found}, not {len(live)}"
             assert all_ids(self.index, user) == list(live), f"V7, C2, C6: ids of {user!r}"
             if user in self.touched:
-                self.oracle(user).search([1.0] * self.index.spec.dimension, 100)
+                k, where = next(self.probes)
+                self.oracle(user).search([1.0] * self.index.spec.dimension, k, where)
         self.touched = []
 
     def teardown(self) -> None:

@@ -52,19 +52,23 @@ def true_scores(metric: str, query: Vector, vectors: Vector) -> Vector:
     return products / _lengths(vectors) / float(np.linalg.norm(query))
 
 
-def tolerances(metric: str, query: Vector, vectors: Vector) -> Vector:
+def tolerances(metric: str, query: Vector, vectors: Vector, error: float = 0.0) -> Vector:
     """Return how far the score of each row may lie from the true one, shape (n,).
+
+    Where the index keeps other vectors, ``error`` bounds their relative distance from the rows.
 
     1e-5 * max(1, |q| |v|), where cosine compares directions, so that both lengths are 1. A distance
     may also be off by 1e-5 of itself: between a long vector and a short one it is as large as the
     long one, of which float32 keeps seven digits, while the product of the lengths may be 1.
     """
-    if metric == "cosine":
-        return np.full(len(vectors), TOLERANCE)
-    sizes = np.maximum(1.0, _lengths(vectors) * float(np.linalg.norm(query)))
-    if metric == "euclidean":
-        sizes = np.maximum(sizes, _lengths(vectors - query))
-    return TOLERANCE * sizes
+    if metric == "cosine":  # a vector that is off by an error below 1 points at most pi/2 of it off
+        return np.full(len(vectors), TOLERANCE + np.pi / 2 * error)
+    lengths = _lengths(vectors)
+    products = lengths * float(np.linalg.norm(query))
+    if metric == "dot":
+        return TOLERANCE * np.maximum(1.0, products) + error * products
+    sizes = np.maximum(1.0, np.maximum(products, _lengths(vectors - query)))
+    return TOLERANCE * sizes + error * lengths
 
 
 def _lengths(vectors: Vector) -> Vector:
@@ -168,15 +172,20 @@ class Oracle:
         """Return how many records pass the filters."""
         return sum(passes(one, where) for one in self.records.values())
 
-    def assert_holds(self, given: Mapping[str, VectorRecord]) -> None:
-        """Assert that the records are those given, each vector within ``vector_error``."""
+    def assert_holds(self, given: Mapping[str, VectorRecord], error: float = 0.0) -> None:
+        """Assert that the records are those given, each vector within ``vector_error``.
+
+        Args:
+            given: by id, in the order of ids.
+            error: how far the vectors given may lie from the true ones, relatively.
+        """
         found, wanted = self.records.values(), given.values()
         assert list(map(_facts, found)) == list(map(_facts, wanted)), (
             "V2, M1: get returns records as they were given"
         )
         vectors = np.array([one.vector for one in wanted], np.float32).astype(np.float64)
         vectors = vectors.reshape(self.vectors.shape)
-        most = self.index.capabilities.vector_error * _lengths(vectors)
+        most = (self.index.capabilities.vector_error + error) * _lengths(vectors)
         assert (_lengths(self.vectors - vectors) <= most).all(), (
             "V4: a vector is further from the one given than vector_error allows"
         )
@@ -190,13 +199,32 @@ class Oracle:
         result = self.index.search(self.user, query, k, where=where, **options)
         return self.judge(result, query, k, where)
 
-    def judge(self, result: SearchResult, query: Any, k: int, where: Where = _ALL) -> float:
-        """Hold an answer against the contract and return its recall, as ``search`` does."""
+    def judge(
+        self,
+        result: SearchResult,
+        query: Any,
+        k: int,
+        where: Where = _ALL,
+        answered_by: VectorIndex | None = None,
+    ) -> float:
+        """Hold an answer against the contract and return its recall, as ``search`` does.
+
+        Args:
+            result: the answer.
+            query: what was asked for.
+            k: how many were asked for.
+            where: the filters.
+            answered_by: another index with the same records; by default it is the oracle's own.
+        """
+        said, error = self.index.capabilities, 0.0
+        if answered_by is not None:
+            error = said.vector_error + answered_by.capabilities.vector_error
+            said = answered_by.capabilities
         passing = [passes(one, where) for one in self.records.values()]
         metric = self.index.spec.metric
         wanted = np.asarray(query).astype(np.float32).astype(np.float64)
         scores = true_scores(metric, wanted, self.vectors)
-        allowed = tolerances(metric, wanted, self.vectors)
+        allowed = tolerances(metric, wanted, self.vectors, error)
         place_of = {one: place for place, one in enumerate(self.records)}
 
         assert_in_order(result.hits, k)
@@ -218,7 +246,7 @@ class Oracle:
             )
         places = [place_of[hit.id] for hit in result]
         recall = _recall(places, scores, allowed, np.array(passing, bool), k)
-        if self.index.capabilities.exact:
+        if said.exact:
             assert recall == 1, (
                 f"V3, V6: an exact index returned other than the {k} nearest under {where}: "
                 f"recall {recall}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -20,8 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BEGIN",
+    "PROBES",
     "SESSIONS",
     "USERS",
+    "Burst",
     "Name",
     "bursts",
     "filters",
@@ -77,6 +78,19 @@ def pool() -> NDArray[np.float32]:
     return found
 
 
+PROBES: Final = (
+    (100, Where()),
+    (3, Where(session_id="s10")),
+    (100, Where(roles=["user"])),
+    (5, Where(exclude_session_id="s1")),
+    (3, Where()),
+    (5, Where(since=BEGIN + 30 * TICK)),
+    (3, Where(exclude_session_id="s10", roles=["assistant"])),
+    (5, Where(until=BEGIN + 60 * TICK)),
+    (3, Where(session_id="é", roles=["user"], since=BEGIN, until=BEGIN + 99 * TICK)),
+)
+"""Searches of which the machines try one after each step."""
+
 users = st.sampled_from(USERS)
 names = st.integers(0, FEW - 1).map(name_of)
 vectors = st.integers(0, len(pool()) - 1).map(lambda number: pool()[number])
@@ -98,19 +112,37 @@ def records(draw: st.DrawFn) -> VectorRecord:
     )
 
 
-@st.composite
-def bursts(draw: st.DrawFn) -> Sequence[VectorRecord]:
-    """Return 26 to 150 records at once: more than pages and batches of backends hold."""
-    first, count = draw(st.integers(0, MANY - 150)), draw(st.integers(26, 150))
-    rng = np.random.default_rng(draw(st.integers(0, 99)))
-    expiry = draw(expiries)
-    found: list[VectorRecord] = []
-    for number, place in enumerate(rng.integers(len(pool()), size=count)):
-        name = name_of(first + number)
-        end = expiry if number % 3 else None
-        vector = pool()[place]
-        found.append(VectorRecord(name.id, vector, name.session_id, name.role, f"{place}", end))
-    return found
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """26 to 150 records at once: more than pages and batches of backends hold.
+
+    Attributes:
+        first: number of the first id; the others follow.
+        count: how many.
+        seed: of the choice of vectors.
+        expires_at: of two in three.
+    """
+
+    first: int
+    count: int
+    seed: int
+    expires_at: datetime | None
+
+    def records(self) -> list[VectorRecord]:
+        """Return the records."""
+        found: list[VectorRecord] = []
+        places = np.random.default_rng(self.seed).integers(len(pool()), size=self.count)
+        for number, place in enumerate(places):
+            name = name_of(self.first + number)
+            end = self.expires_at if number % 3 else None
+            vector = pool()[place]
+            found.append(VectorRecord(name.id, vector, name.session_id, name.role, f"{place}", end))
+        return found
+
+
+bursts = st.builds(
+    Burst, st.integers(0, MANY - 150), st.integers(26, 150), st.integers(0, 99), expiries
+)
 
 
 @st.composite

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
 
 import numpy as np
-import pytest
 
+from ialstore.testing.threads import THREADS, at_once
 from ialstore.testing.vector.base import (
     DIMENSION,
     USER,
@@ -24,34 +20,10 @@ from ialstore.vector import VectorIndex
 
 __all__ = ["ThreadsChapter"]
 
-THREADS: Final = 6
-SWITCH_SECONDS: Final = 1e-5  # as often as this another thread gets its turn
-
-
-def at_once(work: Callable[[int], Any], threads: int = THREADS) -> list[Any]:
-    """Return what ``work`` returns for each of several threads that start together."""
-    start = threading.Barrier(threads)
-
-    def run(place: int) -> Any:
-        start.wait()
-        return work(place)
-
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(run, range(threads)))
-
 
 class ThreadsChapter(VectorSuiteBase):
     """S15: safe from many threads."""
 
-    @pytest.fixture
-    def often_switched(self) -> Iterator[None]:
-        """Let threads take turns so often that they meet in the middle of a call."""
-        usual = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_SECONDS)
-        yield
-        sys.setswitchinterval(usual)
-
-    @pytest.mark.usefixtures("often_switched")
     def test_threads_that_write_at_once_lose_nothing(
         self, index: VectorIndex, record: MakeRecord
     ) -> None:
@@ -78,7 +50,6 @@ class ThreadsChapter(VectorSuiteBase):
             assert all_ids(index, f"own {place}") == [one.id for one in batch]
             Oracle.of(index, f"own {place}").search(X, 100)
 
-    @pytest.mark.usefixtures("often_switched")
     def test_one_of_many_deletes_counts_a_vector(
         self, index: VectorIndex, record: MakeRecord
     ) -> None:
@@ -96,7 +67,6 @@ class ThreadsChapter(VectorSuiteBase):
             assert sum(at_once(lambda _: index.delete_session(USER, "s1"))) == 30
         assert index.count(USER) == 0
 
-    @pytest.mark.usefixtures("often_switched")
     def test_readers_see_the_old_or_the_new_record_and_nothing_else(
         self, index: VectorIndex, record: MakeRecord
     ) -> None:
@@ -125,7 +95,6 @@ class ThreadsChapter(VectorSuiteBase):
         at_once(lambda place: read() if place else write(), threads=3)
         assert all_ids(index) == [first.id]
 
-    @pytest.mark.usefixtures("often_switched")
     def test_what_was_there_before_an_erase_is_gone_whatever_is_stored_meanwhile(
         self, index: VectorIndex, record: MakeRecord
     ) -> None:
