@@ -32,7 +32,7 @@ def at_once(work: Callable[[int], T], threads: int = THREADS) -> list[T]:
         draw = random.Random(place).random
 
         def pause(*_: object) -> None:
-            if draw() < PAUSES:
+            if draw() < PAUSES:  # pragma: no cover - what is profiled is not traced
                 time.sleep(PAUSE_SECONDS)
 
         start.wait()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import methodcaller
 from typing import Any, ClassVar, Unpack
 from zlib import crc32
 
@@ -63,9 +64,11 @@ class PlacedIndex(MemoryVectorIndex):
 
 
 class ReadOnlyIndex(PlacedIndex):
-    """Reads what another handle wrote."""
+    """Reads what another handle wrote, and promises no more than to do so some time."""
 
-    CAPABILITIES: ClassVar[VectorCapabilities] = replace(PlacedIndex.CAPABILITIES, writable=False)
+    CAPABILITIES: ClassVar[VectorCapabilities] = replace(
+        PlacedIndex.CAPABILITIES, writable=False, strong_reads=False
+    )
 
 
 class RoughIndex(MemoryVectorIndex):
@@ -191,6 +194,10 @@ class TestReadOnly(VectorIndexSuite):
     @pytest.fixture
     def make_writer(self, place: Place) -> MakeIndex:
         return partial(PlacedIndex, place)
+
+    @pytest.fixture
+    def settle(self) -> Settle:
+        return methodcaller("check")
 
 
 class TestLate(VectorIndexSuite):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -77,7 +78,7 @@ def crowd(count: int, seed: int = 1, user: str = USER) -> tuple[VectorRecord, ..
 
 
 def queries(
-    records: tuple[VectorRecord, ...], count: int, seed: int = 2
+    records: Sequence[VectorRecord], count: int, seed: int = 2
 ) -> list[NDArray[np.float64]]:
     """Return queries: three of four lie near a record, the others anywhere."""
     rng = np.random.default_rng(seed)

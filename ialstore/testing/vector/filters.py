@@ -58,7 +58,7 @@ class FiltersChapter(VectorSuiteBase):
         records = crowd(240, 3)
         fill(searched, records)
         oracle = Oracle.of(searched)
-        asked = queries(records, 8, 4)
+        asked = queries(records, 4 if searched.capabilities.exact else 12, 4)
         recalls: list[float] = []
         for name, where in WHERES.items():
             found = [oracle.search(query, k, where) for query in asked for k in (1, 7, 100)]

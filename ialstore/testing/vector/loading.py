@@ -65,13 +65,13 @@ class LoadingChapter(VectorSuiteBase):
         """S12: what comes before a record that breaks the contract may be written."""
         read = 0
 
-        def pairs() -> Iterator[tuple[str, VectorRecord]]:
+        def pair(number: int) -> tuple[str, VectorRecord]:
             nonlocal read
-            for read in range(1, 2501):
-                yield USER, record(X if read <= 2200 else X[:-1])
+            read = number
+            return USER, record(X if number <= 2200 else X[:-1])
 
         with pytest.raises(InvalidInputError):
-            index.bulk_load(pairs())
+            index.bulk_load(map(pair, range(1, 2501)))
         assert read == 2201, "S12: it stops at the first record that breaks the contract"
         assert index.count(USER) <= 2200
 

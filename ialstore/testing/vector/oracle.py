@@ -220,7 +220,7 @@ class Oracle:
         if answered_by is not None:
             error = said.vector_error + answered_by.capabilities.vector_error
             said = answered_by.capabilities
-        passing = [passes(one, where) for one in self.records.values()]
+        passing = [where == _ALL or passes(one, where) for one in self.records.values()]
         metric = self.index.spec.metric
         wanted = np.asarray(query).astype(np.float32).astype(np.float64)
         scores = true_scores(metric, wanted, self.vectors)
