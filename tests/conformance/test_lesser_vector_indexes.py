@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import methodcaller
+from pathlib import Path
 from typing import Any, ClassVar, Unpack
 from zlib import crc32
 
@@ -29,7 +30,9 @@ from ialstore.testing import VectorIndexSuite
 from ialstore.testing.vector.base import MakeIndex, Settle
 from ialstore.testing.vector.differential import VectorDifferentialSuite
 from ialstore.vector_model import EncodedRecord, SearchQuery
+from ialstore.wrappers.base import VectorWrapper
 from ialstore_backends.memory import MemoryVectorIndex
+from ialstore_backends.sqlite import SqliteVectorIndex
 
 
 @dataclass
@@ -39,17 +42,10 @@ class Place:
     spec: IndexSpec | None = None
     lock: Any = field(default_factory=threading.Lock)
     by_user: dict[str, Any] = field(default_factory=dict[str, Any])
-    owner: object = None
-    late: list[Callable[[], object]] = field(default_factory=list[Any])
-    shown: MemoryVectorIndex | None = None
 
 
 class PlacedIndex(MemoryVectorIndex):
     """Keeps its vectors in a place that other handles may open, too."""
-
-    CAPABILITIES: ClassVar[VectorCapabilities] = replace(
-        MemoryVectorIndex.CAPABILITIES, durable=True
-    )
 
     def __init__(self, place: Place, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> None:
         super().__init__(spec, **settings)
@@ -97,83 +93,93 @@ def rounded(vector: Any) -> Any:
     return near
 
 
-class LateIndex(MemoryVectorIndex):
-    """Shows what was written when it is told to, and serves one handle at a time."""
+class LateIndex(VectorWrapper):
+    """Writes to a file, and shows it when it is told to; one handle at a time may be open."""
 
     CAPABILITIES: ClassVar[VectorCapabilities] = replace(
-        MemoryVectorIndex.CAPABILITIES,
+        SqliteVectorIndex.CAPABILITIES,
         strong_reads=False,
-        durable=True,
+        multi_process=False,
         needs_setup=True,
         users=False,
         metrics=frozenset({"dot"}),
     )
+    holders: ClassVar[dict[Path, LateIndex]] = {}
 
-    def __init__(self, place: Place, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> None:
-        super().__init__(spec, **settings)
-        self.place = place
-        self._by_user = place.by_user
-
-    def show(self) -> None:
-        with self.place.lock:
-            while self.place.late:
-                self.place.late.pop(0)()
-
-    def _setup(self, op: Operation) -> None:
-        self.place.spec = self.place.spec or self.spec
-        super()._setup(op)
-
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
-        if self.place.owner not in (None, self):
-            raise LockedError("another handle has it")
-        if self.place.spec is None:
-            raise StoreNotReadyError("call setup()")
-        self.place.owner = self
-        if self.place.shown is None:
-            self.place.shown = MemoryVectorIndex(self.place.spec)
-        return self.place.spec
-
-    def _close(self) -> None:
-        if self.place.owner is self:
-            self.place.owner = None
-
-    def _later(self, hook: Callable[[MemoryVectorIndex], object]) -> None:
-        self.place.late.append(lambda: hook(self._shown))
+    def __init__(self, path: Path, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> None:
+        super().__init__(SqliteVectorIndex(path, spec, **settings))
+        self.path = path
+        self.shown = MemoryVectorIndex(spec, **settings)
+        self.late: list[Callable[[], object]] = []
 
     @property
-    def _shown(self) -> MemoryVectorIndex:
-        shown = self.place.shown
-        assert shown is not None
-        return shown
+    def capabilities(self) -> VectorCapabilities:
+        return self.CAPABILITIES
+
+    def show(self) -> None:
+        while self.late:
+            self.late.pop(0)()
+
+    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
+        if not self.path.exists():
+            raise StoreNotReadyError("call setup()")
+        if self.holders.setdefault(self.path, self) is not self:
+            raise LockedError("another handle has it")
+        stored = super()._bind_spec(op, spec)
+        if stored.dimension == spec.dimension:
+            self._show_all(op)
+        return stored
+
+    def _show_all(self, op: Operation) -> None:
+        for user in self.inner._users(op, 1000, None).items:  # noqa: SLF001 - as a wrapper does
+            ids = self.inner._ids(op, user, 10_000, None).items  # noqa: SLF001 - as above
+            if ids:  # not all are expired
+                records = self.inner._get(op, user, ids)  # noqa: SLF001 - as above
+                self.shown._upsert(op, user, list(records.values()))  # noqa: SLF001 - as above
+
+    def _setup(self, op: Operation) -> None:
+        super()._setup(op)
+        self._bind(op)
+
+    def _close(self) -> None:
+        if self.holders.get(self.path) is self:
+            del self.holders[self.path]
+        super()._close()
+
+    def _later(self, hook: Callable[..., object], *args: object) -> None:
+        self.late.append(partial(hook, *args))
 
     def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
         super()._upsert(op, user_id, records)
-        self._later(lambda shown: shown._upsert(op, user_id, records))  # noqa: SLF001 - as a wrapper does
+        self._later(self.shown._upsert, op, user_id, records)  # noqa: SLF001 - as above
+
+    def _load(self, op: Operation, records: Sequence[tuple[str, EncodedRecord]]) -> None:
+        super()._load(op, records)
+        self._later(self.shown._load, op, records)  # noqa: SLF001 - as above
 
     def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
-        self._later(lambda shown: shown._delete(op, user_id, ids))  # noqa: SLF001 - as a wrapper does
+        self._later(self.shown._delete, op, user_id, ids)  # noqa: SLF001 - as above
         return super()._delete(op, user_id, ids)
 
     def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
-        self._later(lambda shown: shown._delete_session(op, user_id, session_id))  # noqa: SLF001 - as a wrapper does
+        self._later(self.shown._delete_session, op, user_id, session_id)  # noqa: SLF001 - as above
         return super()._delete_session(op, user_id, session_id)
 
     def _erase(self, op: Operation, user_id: str) -> EraseReport:
-        self._later(lambda shown: shown._erase(op, user_id))  # noqa: SLF001 - as a wrapper does
+        self._later(self.shown._erase, op, user_id)  # noqa: SLF001 - as above
         return super()._erase(op, user_id)
 
     def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
-        return self._shown._search(op, query)  # noqa: SLF001 - as a wrapper does
+        return self.shown._search(op, query)  # noqa: SLF001 - as above
 
     def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, EncodedRecord]:
-        return self._shown._get(op, user_id, ids)  # noqa: SLF001 - as a wrapper does
+        return self.shown._get(op, user_id, ids)  # noqa: SLF001 - as above
 
     def _ids(self, op: Operation, user_id: str, limit: int, after: str | None) -> Rows[str]:
-        return self._shown._ids(op, user_id, limit, after)  # noqa: SLF001 - as a wrapper does
+        return self.shown._ids(op, user_id, limit, after)  # noqa: SLF001 - as above
 
-    def _after_fork(self) -> None:
-        super()._after_fork()
-        self.place.lock = threading.Lock()
+    def _count(self, op: Operation, user_id: str) -> int:
+        return self.shown._count(op, user_id)  # noqa: SLF001 - as above
 
 
 class TestRough(VectorIndexSuite):
@@ -202,8 +208,8 @@ class TestReadOnly(VectorIndexSuite):
 
 class TestLate(VectorIndexSuite):
     @pytest.fixture
-    def make_index(self) -> MakeIndex:
-        return partial(LateIndex, Place())
+    def make_index(self, tmp_path: Path) -> MakeIndex:
+        return partial(LateIndex, tmp_path / "late.db")
 
     @pytest.fixture
     def settle(self) -> Settle:
@@ -217,10 +223,10 @@ def show(index: VectorIndex) -> None:
 
 class TestLesserIndexesBesideAnExactOne(VectorDifferentialSuite):
     @pytest.fixture
-    def make_indexes(self) -> Mapping[str, MakeIndex]:
+    def make_indexes(self, tmp_path: Path) -> Mapping[str, MakeIndex]:
         return {
             "rough": RoughIndex,
-            "late": partial(LateIndex, Place()),
+            "late": partial(LateIndex, tmp_path / "late.db"),
             "memory": MemoryVectorIndex,
         }
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import ClassVar, Unpack
+
 import pytest
 
-from ialstore import InvalidInputError
+from ialstore import IndexSpec, InvalidInputError, LockedError
+from ialstore.capabilities import VectorCapabilities
+from ialstore.component import StoreSettings
+from ialstore.testing import ManualClock
 from ialstore.testing.vector.base import assert_refused
+from ialstore.testing.vector.machine import MachineChapter
+from ialstore_backends.memory import MemoryVectorIndex
 
 pytest_plugins = ["pytester"]
 
@@ -77,6 +85,31 @@ def test_a_fixture_that_is_missing_is_named(
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-rs", "-k", chosen)
     assert set(result.parseoutcomes()) == {outcome, "deselected"}
     result.stdout.fnmatch_lines([f"*{told}*"])
+
+
+class Crowded(MemoryVectorIndex):
+    """Says that several may use it, and lets in one."""
+
+    CAPABILITIES: ClassVar[VectorCapabilities] = replace(
+        MemoryVectorIndex.CAPABILITIES, multi_process=True
+    )
+    open_now: ClassVar[list[Crowded]] = []
+
+    def __init__(self, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> None:
+        super().__init__(spec, **settings)
+        if self.open_now:
+            raise LockedError("there is another")
+        self.open_now.append(self)
+
+    def _close(self) -> None:
+        self.open_now.remove(self)
+
+
+def test_a_machine_closes_what_it_opened_when_it_can_not_open_another() -> None:
+    machine = MachineChapter().test_an_index_answers_like_a_dict_of_records
+    with pytest.raises(LockedError, match="there is another"):
+        machine(Crowded, None, "dot", Crowded.CAPABILITIES, ManualClock())
+    assert Crowded.open_now == []
 
 
 def test_what_should_have_been_refused_is_named() -> None:

@@ -39,6 +39,7 @@ __all__ = [
     "Y",
     "Z",
     "assert_refused",
+    "close_all",
     "let_others_in",
     "opener",
     "spec_of",
@@ -118,6 +119,12 @@ def assert_refused(
     except error as raised:
         return raised
     pytest.fail(f"{promise}: not refused with {error.__name__}")
+
+
+def close_all(opened: list[VectorIndex]) -> None:
+    """Close the indexes, the last one first, and forget them."""
+    while opened:
+        opened.pop().close()
 
 
 def let_others_in(index: VectorIndex) -> None:
@@ -201,8 +208,7 @@ class VectorSuiteBase:
         """Return the list of what is closed at the end."""
         opened: list[VectorIndex] = []
         yield opened
-        for index in opened:
-            index.close()
+        close_all(opened)
 
     @pytest.fixture
     def open_index(

@@ -32,6 +32,7 @@ from ialstore.testing.vector.base import (
     OpenIndex,
     Settle,
     X,
+    close_all,
     opener,
     spec_of,
     wide,
@@ -167,6 +168,7 @@ def places_of(
 ) -> Places:
     """Return where the indexes are; skip where one does not offer the metric."""
     openers: dict[str, OpenIndex] = {}
+    opened: list[VectorIndex] = []
     for name, make in make_indexes.items():
         try:
             with make(spec_of(metric)) as index:
@@ -175,8 +177,8 @@ def places_of(
             pytest.skip(f"capabilities.metrics: {name} does not offer {metric}")
         if not writable:
             pytest.skip(f"capabilities.writable of {name} is false: this suite writes")
-        openers[name] = opener(make, settles.get(name), spec_of(metric), ManualClock(), [])
-    return Places(openers, settles)
+        openers[name] = opener(make, settles.get(name), spec_of(metric), ManualClock(), opened)
+    return Places(openers, settles, opened)
 
 
 @dataclass
@@ -185,6 +187,8 @@ class Places:
 
     openers: Mapping[str, OpenIndex]
     settles: Mapping[str, Settle]
+    opened: list[VectorIndex]
+    """What an example closes at its end."""
     examples: Iterator[int] = field(default_factory=lambda: count(1))
     """Numbers them."""
 
@@ -296,8 +300,7 @@ class DifferentialMachine(RuleBasedStateMachine):
         self.touched = set()
 
     def teardown(self) -> None:
-        for index in self.all.indexes.values():
-            index.close()
+        close_all(self.places.opened)
 
 
 class VectorDifferentialSuite:
@@ -325,9 +328,11 @@ class VectorDifferentialSuite:
         request: pytest.FixtureRequest,
         make_indexes: Mapping[str, MakeIndex],
         settles: Mapping[str, Settle],
-    ) -> Places:
+    ) -> Iterator[Places]:
         """Return where the indexes are, for each metric that all offer."""
-        return places_of(request.param, make_indexes, settles)
+        places = places_of(request.param, make_indexes, settles)
+        yield places
+        close_all(places.opened)
 
     def test_all_answer_alike(self, places: Places) -> None:
         """V2, V3, V4, V5, V7, S10, S11, S12, S14, C2, C6: in any order of calls."""
@@ -354,7 +359,6 @@ class VectorDifferentialSuite:
                     recalls[name].append(recall)
         for name, index in all_.indexes.items():
             assert_honest(index, fmean(recalls[name]), f"of {name}")
-            index.close()
 
     @pytest.mark.parametrize("name", BAD_CALLS)
     def test_all_refuse_the_same(self, places: Places, name: str) -> None:
@@ -369,5 +373,3 @@ class VectorDifferentialSuite:
             return "nothing"
 
         assert all_.same(f"E2: {name}", refusal) != "nothing", f"E2: {name} is refused"
-        for index in all_.indexes.values():
-            index.close()

@@ -50,6 +50,7 @@ USERS: Final = (
     "..",
     "*",
     "x" * 384,
+    "#" * 128,  # as long, once it is escaped
 )
 
 
@@ -61,7 +62,7 @@ class ExpiryChapter(VectorSuiteBase):
     ) -> None:
         """C2, V3: once now >= expires_at."""
         kept = record()
-        brief = record(expires_at=clock() + timedelta(seconds=10))
+        brief = record(expires_at=clock() + timedelta(seconds=9.25))  # rounded up
         gone = record(expires_at=clock() - timedelta(days=1))
         fill(reader, [kept, brief, gone])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from statistics import fmean
 from typing import Any, Final
 
@@ -132,12 +132,38 @@ class FiltersChapter(VectorSuiteBase):
         self, reader: VectorIndex, fill: Fill, record: MakeRecord
     ) -> None:
         """V5, M1: case, blanks, accents and wildcards are part of the name."""
-        names = ("a", "A", "a ", " a", "é", "e\u0301", "%", "_", "*", "a%", "a#b", "'", '"', "\n")
+        names = [
+            *("a", "A", "a ", " a", "é", "e\u0301", "%", "_", "*", "a%", "a#b", "'", '"', "\n")
+        ]
+        names += ["x" * 384, "x" * 383, "é" * 192, "#" * 128]
         fill(reader, [record(session_id=one, text=one) for one in names])
         oracle = Oracle.of(reader)
         for name in names:
             oracle.search(X, 20, Where(session_id=name))
             oracle.search(X, 20, Where(exclude_session_id=name))
+
+    def test_a_user_may_have_many_sessions(
+        self, reader: VectorIndex, fill: Fill, record: MakeRecord
+    ) -> None:
+        """V5: more than a byte can number."""
+        fill(reader, [record(wide(1.0, n), session_id=f"s{n % 300}") for n in range(600)])
+        oracle = Oracle.of(reader)
+        for number in (0, 43, 44, 255, 256, 299):
+            oracle.search(X, 10, Where(session_id=f"s{number}"))
+        oracle.search(X, 10, Where(exclude_session_id="s0"))
+
+    def test_the_range_of_time_reaches_from_the_first_to_the_last_moment(
+        self, reader: VectorIndex, fill: Fill, record: MakeRecord
+    ) -> None:
+        """V5, M3: from 1970 to 9999."""
+        first = datetime(1970, 1, 1, tzinfo=UTC)
+        last = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+        fill(reader, [record(at=at) for at in (first, first + _TICK, START, last - _TICK, last)])
+        oracle = Oracle.of(reader)
+        assert len(oracle.records) == 5
+        for moment in (first, first + _TICK, START, last - _TICK, last):
+            oracle.search(X, 10, Where(since=moment))
+            oracle.search(X, 10, Where(until=moment))
 
     def test_filters_hold_after_records_were_replaced(
         self, index: VectorIndex, record: MakeRecord

@@ -7,6 +7,7 @@ wrote.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -32,6 +33,7 @@ from ialstore.testing.vector.base import (
     OpenIndex,
     Settle,
     VectorSuiteBase,
+    close_all,
     opener,
     spec_of,
 )
@@ -73,6 +75,8 @@ class Place:
 
     open_index: OpenIndex
     settle: Settle | None
+    opened: list[VectorIndex]
+    """What an example closes at its end, however it ends: another one may be locked out."""
     examples: Iterator[int] = field(default_factory=lambda: count(1))
     """Numbers them."""
 
@@ -91,9 +95,13 @@ class VectorMachine(RuleBasedStateMachine):
         self.touched = self.everyone[:1]
         self.probes = cycle(PROBES)
         self.cursors: list[tuple[str, str, str]] = []
-        self.index = self.other = self.open()
-        if self.index.capabilities.multi_process:
-            self.other = self.open()
+        try:
+            self.index = self.other = self.open()
+            if self.index.capabilities.multi_process:
+                self.other = self.open()
+        except BaseException:
+            close_all(self.place.opened)
+            raise
 
     def open(self) -> VectorIndex:
         return self.place.open_index(clock=self.clock, settled=False)
@@ -288,16 +296,14 @@ class VectorMachine(RuleBasedStateMachine):
         self.touched = []
 
     def teardown(self) -> None:
-        """Look at everything once more, from both sides."""
+        """Look at everything once more, from both sides; unless a step has failed."""
         try:
-            self.touched = self.everyone
-            self.every_user_has_what_the_model_says()
-            self.take_the_other_handle()
-            self.touched = self.everyone
-            self.every_user_has_what_the_model_says()
+            for index in (self.index, self.other) if sys.exc_info()[0] is None else ():
+                self.index = index
+                self.touched = self.everyone
+                self.every_user_has_what_the_model_says()
         finally:
-            self.index.close()
-            self.other.close()
+            close_all(self.place.opened)
 
 
 class MachineChapter(VectorSuiteBase):
@@ -315,7 +321,11 @@ class MachineChapter(VectorSuiteBase):
         if not capabilities.writable:
             pytest.skip("capabilities.writable is false: this test writes")
 
+        opened: list[VectorIndex] = []
+
         class Machine(VectorMachine):
-            place = Place(opener(make_index, settle, spec_of(metric), clock, []), settle)
+            place = Place(
+                opener(make_index, settle, spec_of(metric), clock, opened), settle, opened
+            )
 
         run_state_machine_as_test(Machine, settings=profile().machine())

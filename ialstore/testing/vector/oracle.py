@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ialstore.ids import id_time
+from ialstore.ids import Role, id_time
 from ialstore.limits import MAX_GET
 from ialstore.testing.vector.base import USER
 from ialstore.vector import VectorIndex
@@ -239,6 +239,7 @@ class Oracle:
                 f"V3: {hit} carries another session, role or text than its record"
             )
             assert isinstance(hit.score, float), "V4: a score is a float"
+            assert isinstance(hit.role, Role), "V3: the role of a hit is a Role"
             away = abs(hit.score - scores[place])
             assert away <= allowed[place], (
                 f"V4: the score of {hit} is not the {metric} score {scores[place]} "

@@ -36,7 +36,7 @@ __all__ = ["RecallChapter", "mean_recall"]
 
 EFFORTS: Final = (0.001, 0.05, 0.2, 0.5, 0.8, 1)
 RECALL_TOLERANCE: Final = 0.01
-MANY: Final = 1200
+MANY: Final = 2000
 QUERIES: Final = 40
 FILTERED: Final = ("one session", "all but a session", "one role", "since", "all at once")
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 
 from ialstore.capabilities import VectorCapabilities
 from ialstore.errors import ConfigurationError, StoreNotReadyError, UnsupportedOperationError
-from ialstore.limits import MIN_MAX_K
+from ialstore.limits import MAX_DIMENSION, MAX_TEXT_BYTES, MIN_MAX_K
 from ialstore.testing.vector.base import (
     MODEL,
     USER,
@@ -24,6 +25,7 @@ from ialstore.testing.vector.base import (
     let_others_in,
     spec_of,
 )
+from ialstore.testing.vector.oracle import Oracle
 from ialstore.vector import VectorIndex
 from ialstore.vector_model import METRICS, IndexSpec
 
@@ -70,6 +72,22 @@ class SpecChapter(VectorSuiteBase):
         else:
             with pytest.raises(UnsupportedOperationError):
                 make_index(spec_of(metric))
+
+    @pytest.mark.parametrize("dimension", [1, 7, 1025, MAX_DIMENSION])
+    def test_any_dimension_is_taken(
+        self, open_index: OpenIndex, spec: IndexSpec, record: MakeRecord, dimension: int
+    ) -> None:
+        """V1, V2: from 1 to 4,096, beside the longest text."""
+        index = open_index(replace(spec, dimension=dimension))
+        if not index.capabilities.writable:
+            pytest.skip("capabilities.writable is false: this test writes")
+        vectors = np.random.default_rng(dimension).standard_normal((30, dimension))
+        given = [record(vector, text="x" * MAX_TEXT_BYTES) for vector in vectors]
+        index.upsert(USER, given)
+        oracle = Oracle.of(index)
+        oracle.assert_holds({one.id: one for one in given})
+        for vector in vectors[:3]:
+            oracle.search(vector, 5)
 
     @pytest.mark.parametrize("field", ["dimension", "metric", "model"])
     def test_an_index_made_for_another_spec_is_refused(

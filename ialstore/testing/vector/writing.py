@@ -113,6 +113,9 @@ class WritingChapter(VectorSuiteBase):
         late = datetime(2030, 1, 1, tzinfo=UTC)
         given = [
             record(text="hello", expires_at=late),
+            record(expires_at=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+            record(at=datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC)),
+            record(at=datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
             record(wide(0.1, 0.2, -0.3), session_id="é#%", role="tool", text=""),
             record(wide(1e-3), session_id="\n", text="\U0001f600" * 10),
             *(record(tuple(_RAMP / 7), role=role) for role in Role),
