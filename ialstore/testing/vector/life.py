@@ -19,6 +19,7 @@ from ialstore.cost import Units, meter
 from ialstore.errors import (
     DeadlineExceededError,
     IalStoreError,
+    LockedError,
     Outcome,
     StoreNotReadyError,
     UnsupportedOperationError,
@@ -159,7 +160,7 @@ class LifeChapter(VectorSuiteBase):
             pytest.skip("capabilities.writable is false: this test writes")
         given = [record(wide(1.0, n), text=str(n)) for n in range(30)]
 
-        def write() -> None:
+        def write() -> None:  # pragma: no cover - a child, which ends without a word
             index = open_index()
             index.upsert(USER, given[:20])
             index.bulk_load((USER, one) for one in given[20:])
@@ -282,11 +283,15 @@ class LifeChapter(VectorSuiteBase):
         index.upsert(USER, [parent])
         index.search(USER, X)
 
-        def use() -> None:
-            index.upsert(USER, [child])
-            assert all_ids(index) == [parent.id, child.id]
-            Oracle.of(index).search(X)
-            index.close()
+        def use() -> None:  # pragma: no cover - a child, which ends without a word
+            try:
+                index.upsert(USER, [child])
+                assert all_ids(index) == [parent.id, child.id]
+                Oracle.of(index).search(X)
+                index.close()
+            except LockedError:  # where one process at a time may use it, the child is kept out
+                if index.capabilities.multi_process:
+                    raise
 
         assert in_a_child(use), "S15: the child could not use the index"
         index.upsert(USER, [after])
