@@ -29,12 +29,19 @@ if TYPE_CHECKING:
     from ialstore.testing.clock import ManualClock
     from ialstore.testing.conversation import ConversationStoreSuite
     from ialstore.testing.vector import VectorIndexSuite
+    from ialstore.testing.vector.differential import VectorDifferentialSuite
 
-__all__ = ["ConversationStoreSuite", "ManualClock", "VectorIndexSuite"]
+__all__ = [
+    "ConversationStoreSuite",
+    "ManualClock",
+    "VectorDifferentialSuite",
+    "VectorIndexSuite",
+]
 
 _LATER = {
     "ConversationStoreSuite": "ialstore.testing.conversation",
     "ManualClock": "ialstore.testing.clock",
+    "VectorDifferentialSuite": "ialstore.testing.vector.differential",
     "VectorIndexSuite": "ialstore.testing.vector",
 }
 

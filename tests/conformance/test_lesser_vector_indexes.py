@@ -26,9 +26,8 @@ from ialstore.capabilities import VectorCapabilities
 from ialstore.component import StoreSettings
 from ialstore.listing import Rows
 from ialstore.operation import Operation
-from ialstore.testing import VectorIndexSuite
+from ialstore.testing import VectorDifferentialSuite, VectorIndexSuite
 from ialstore.testing.vector.base import MakeIndex, Settle
-from ialstore.testing.vector.differential import VectorDifferentialSuite
 from ialstore.vector_model import EncodedRecord, SearchQuery
 from ialstore.wrappers.base import VectorWrapper
 from ialstore_backends.memory import MemoryVectorIndex

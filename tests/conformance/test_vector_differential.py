@@ -12,8 +12,9 @@ import pytest
 from ialstore.capabilities import VectorCapabilities
 from ialstore.model import EraseReport
 from ialstore.operation import Operation
+from ialstore.testing import VectorDifferentialSuite
 from ialstore.testing.vector.base import MakeIndex
-from ialstore.testing.vector.differential import VectorDifferentialSuite, places_of
+from ialstore.testing.vector.differential import places_of
 from ialstore.vector_model import EncodedRecord, SearchQuery, SearchResult
 from ialstore_backends.memory import MemoryVectorIndex
 from ialstore_backends.sqlite import SqliteOptions, SqliteVectorIndex
