@@ -87,6 +87,9 @@ class ExpiryChapter(VectorSuiteBase):
         index.upsert(USER, given)
         assert index.delete(USER, [given[0].id, given[1].id]) == 1
         assert index.delete_session(USER, "s1") == 2
+        clock.advance(-10)
+        assert index.count(USER) == 0, "S10: delete or delete_session leaves what is expired"
+        clock.advance(10)
         index.upsert(USER, given)
         assert index.erase(USER).vectors == 3
         clock.advance(-10)
