@@ -10,7 +10,7 @@ from ialstore.conversation import ConversationStore
 from ialstore.errors import InvalidInputError, UnsupportedOperationError
 from ialstore.model import Consistency, MessageSummary
 from ialstore.testing.clock import ManualClock
-from ialstore.testing.conversation.base import ConversationSuiteBase, Say
+from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, Say
 
 __all__ = ["Claims"]
 
@@ -20,37 +20,37 @@ class Claims(ConversationSuiteBase):
 
     @pytest.mark.parametrize("consistency", [Consistency.STRONG, "strong"])
     def test_a_strong_read_sees_what_was_acknowledged(
-        self, store: ConversationStore, say: Say, consistency: Consistency
+        self, reader: ConversationStore, fill: Fill, say: Say, consistency: Consistency
     ) -> None:
         """C1: STRONG: everything acknowledged before the call began."""
         message = say()
-        store.append(message)
-        if not store.capabilities.strong_reads:
+        fill(reader, [message])
+        if not reader.capabilities.strong_reads:
             with pytest.raises(UnsupportedOperationError):
-                store.get("u1", [message.id], consistency=consistency)
+                reader.get("u1", [message.id], consistency=consistency)
             pytest.skip("capabilities.strong_reads is false, and is refused as it should be")
-        assert store.get("u1", [message.id], consistency=consistency) == [message]
-        assert list(store.history("u1", consistency=consistency)) == [message]
-        assert list(store.summaries("u1", consistency=consistency)) == [MessageSummary.of(message)]
-        assert len(store.sessions("u1", consistency=consistency)) == 1
+        assert reader.get("u1", [message.id], consistency=consistency) == [message]
+        assert list(reader.history("u1", consistency=consistency)) == [message]
+        assert list(reader.summaries("u1", consistency=consistency)) == [MessageSummary.of(message)]
+        assert len(reader.sessions("u1", consistency=consistency)) == 1
 
     def test_an_eventual_read_shows_nothing_wrong(
-        self, store: ConversationStore, say: Say, clock: ManualClock
+        self, reader: ConversationStore, fill: Fill, say: Say, clock: ManualClock
     ) -> None:
         """C1: never another user's, never expired ones."""
         live, expiring = say(), say(expires_at=clock() + timedelta(seconds=1))
-        store.append(live, expiring)
-        store.append(say(user_id="u10"))
+        fill(reader, [live, expiring])
+        fill(reader, [say(user_id="u10")])
         clock.advance(1)
 
         eventual = Consistency.EVENTUAL
         for found in (
-            store.get("u1", [live.id, expiring.id], consistency=eventual),
-            list(store.history("u1", consistency=eventual)),
+            reader.get("u1", [live.id, expiring.id], consistency=eventual),
+            list(reader.history("u1", consistency=eventual)),
         ):
             assert found in ([], [live])
-        assert {one.id for one in store.summaries("u1", consistency=eventual)} <= {live.id}
-        assert {one.session_id for one in store.sessions("u1", consistency=eventual)} <= {"s1"}
+        assert {one.id for one in reader.summaries("u1", consistency=eventual)} <= {live.id}
+        assert {one.session_id for one in reader.sessions("u1", consistency=eventual)} <= {"s1"}
 
     def test_an_unknown_consistency_is_refused(self, store: ConversationStore) -> None:
         for call in (store.history, store.summaries, store.sessions):

@@ -14,7 +14,7 @@ from ialstore.conversation import ConversationStore
 from ialstore.errors import InvalidInputError
 from ialstore.model import Page
 from ialstore.testing.clock import ManualClock
-from ialstore.testing.conversation.base import ConversationSuiteBase, MakeStore, Say
+from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, OpenStore, Say
 from ialstore.testing.conversation.helpers import BOTH_WAYS, MICROSECOND
 
 __all__ = ["Cursors"]
@@ -25,18 +25,18 @@ class Cursors(ConversationSuiteBase):
 
     @BOTH_WAYS
     def test_a_cursor_is_for_any_limit_and_consistency(
-        self, store: ConversationStore, say: Say, *, newest_first: bool
+        self, reader: ConversationStore, fill: Fill, say: Say, *, newest_first: bool
     ) -> None:
         """S8: it survives other limits and consistency."""
         messages = [say() for _ in range(6)]
-        store.append(*messages)
+        fill(reader, messages)
         expected = messages[::-1] if newest_first else messages
-        first = store.history("u1", limit=2, newest_first=newest_first)
+        first = reader.history("u1", limit=2, newest_first=newest_first)
 
         for limit in (1, 3, 4, 5, 1000):
-            page = store.history("u1", limit=limit, cursor=first.cursor, newest_first=newest_first)
+            page = reader.history("u1", limit=limit, cursor=first.cursor, newest_first=newest_first)
             assert list(page) == expected[2 : 2 + limit]
-        eventual = store.history(
+        eventual = reader.history(
             "u1",
             cursor=first.cursor,
             newest_first=newest_first,
@@ -68,35 +68,42 @@ class Cursors(ConversationSuiteBase):
 
     @BOTH_WAYS
     def test_a_cursor_survives_reopening(
-        self, open_store: MakeStore, say: Say, clock: ManualClock, *, newest_first: bool
+        self,
+        reader: ConversationStore,
+        open_store: OpenStore,
+        fill: Fill,
+        say: Say,
+        *,
+        newest_first: bool,
     ) -> None:
         """S8, S15: it survives restarts."""
         messages = [say(session_id=session) for session in "abcd"]
-        first = open_store(clock=clock)
-        first.append(*messages)
-        page = first.history("u1", limit=2, newest_first=newest_first)
-        sessions = first.sessions("u1", limit=3)
+        fill(reader, messages)
+        page = reader.history("u1", limit=2, newest_first=newest_first)
+        sessions = reader.sessions("u1", limit=3)
         expected = (messages[::-1] if newest_first else messages)[2:]
-        durable = first.capabilities.durable
-        first.close()
+        durable = reader.capabilities.durable
+        reader.close()
 
-        second = open_store(clock=clock)
+        second = open_store()
         if not durable:
-            second.append(*messages)
+            fill(second, messages)
         assert list(second.history("u1", cursor=page.cursor, newest_first=newest_first)) == expected
         assert [one.session_id for one in second.sessions("u1", cursor=sessions.cursor)] == ["a"]
 
-    def test_a_changed_cursor_is_refused(self, store: ConversationStore, say: Say) -> None:
+    def test_a_changed_cursor_is_refused(
+        self, reader: ConversationStore, fill: Fill, say: Say
+    ) -> None:
         """S8: a damaged one is `InvalidInputError`, whichever character is changed."""
-        store.append(*[say(session_id=session) for session in "abc"])
-        store.append(say(user_id="u2"))
+        fill(reader, [say(session_id=session) for session in "abc"])
+        fill(reader, [say(user_id="u2")])
         listings: list[Callable[..., Page[Any]]] = [
-            partial(store.history, "u1"),
-            partial(store.summaries, "u1", newest_first=False),
-            partial(store.sessions, "u1"),
+            partial(reader.history, "u1"),
+            partial(reader.summaries, "u1", newest_first=False),
+            partial(reader.sessions, "u1"),
         ]
-        if store.capabilities.users:
-            listings.append(store.users)
+        if reader.capabilities.users:
+            listings.append(reader.users)
         for listing in listings:
             cursor = listing(limit=1).cursor
             assert cursor is not None
@@ -110,27 +117,29 @@ class Cursors(ConversationSuiteBase):
                 with pytest.raises(InvalidInputError):
                     listing(cursor=other)
 
-    def test_a_cursor_of_another_query_is_refused(self, store: ConversationStore, say: Say) -> None:
+    def test_a_cursor_of_another_query_is_refused(
+        self, reader: ConversationStore, fill: Fill, say: Say
+    ) -> None:
         """S8, C6: of another user, method, session, range or direction."""
         for user in ("u1", "u10"):
-            store.append(*[say(user_id=user, session_id=session) for session in "abc"])
+            fill(reader, [say(user_id=user, session_id=session) for session in "abc"])
         at = datetime(2024, 1, 1, tzinfo=UTC)
         later = at + timedelta(days=3650)
         calls: list[Callable[..., Page[Any]]] = [
-            partial(store.history, "u1"),
-            partial(store.history, "u10"),
-            partial(store.history, "u1", newest_first=False),
-            partial(store.history, "u1", since=at),
-            partial(store.history, "u1", since=at + MICROSECOND),
-            partial(store.history, "u1", until=later),
-            partial(store.history, "u1", since=at, until=later),
-            partial(store.summaries, "u1"),
-            partial(store.summaries, "u10"),
-            partial(store.sessions, "u1"),
-            partial(store.sessions, "u10"),
+            partial(reader.history, "u1"),
+            partial(reader.history, "u10"),
+            partial(reader.history, "u1", newest_first=False),
+            partial(reader.history, "u1", since=at),
+            partial(reader.history, "u1", since=at + MICROSECOND),
+            partial(reader.history, "u1", until=later),
+            partial(reader.history, "u1", since=at, until=later),
+            partial(reader.summaries, "u1"),
+            partial(reader.summaries, "u10"),
+            partial(reader.sessions, "u1"),
+            partial(reader.sessions, "u10"),
         ]
         cursors = [call(limit=1).cursor for call in calls]
-        session = store.history("u1", session_id="a", limit=1)
+        session = reader.history("u1", session_id="a", limit=1)
         assert len(session) == 1
 
         assert None not in cursors
@@ -142,4 +151,4 @@ class Cursors(ConversationSuiteBase):
                 with pytest.raises(InvalidInputError):
                     call(cursor=cursor)
             with pytest.raises(InvalidInputError):
-                store.history("u1", session_id="a", cursor=cursors[place])
+                reader.history("u1", session_id="a", cursor=cursors[place])

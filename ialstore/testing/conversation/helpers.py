@@ -57,6 +57,19 @@ def at_once(work: Callable[[int], Any], threads: int = THREADS) -> list[Any]:
         return list(pool.map(run, range(threads)))
 
 
+WRITES = (
+    "append",
+    "replace",
+    "delete",
+    "delete_session",
+    "erase",
+    "bulk_load",
+    "optimize",
+    "setup",
+)
+"""Names of the calls that write."""
+
+
 def calls_of(store: ConversationStore, message: Message) -> dict[str, Callable[[], object]]:
     """Return every public call, by its name."""
     calls: dict[str, Callable[[], object]] = {

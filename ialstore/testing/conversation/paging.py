@@ -11,7 +11,7 @@ import pytest
 from ialstore.conversation import ConversationStore
 from ialstore.model import Message, MessageSummary
 from ialstore.testing.clock import ManualClock
-from ialstore.testing.conversation.base import ConversationSuiteBase, Say
+from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, Say
 from ialstore.testing.conversation.helpers import BOTH_WAYS, MICROSECOND, walk
 
 __all__ = ["Paging"]
@@ -24,7 +24,8 @@ class Paging(ConversationSuiteBase):
     @pytest.mark.parametrize("limit", range(1, 12))
     def test_pages_neither_drop_nor_repeat(
         self,
-        store: ConversationStore,
+        reader: ConversationStore,
+        fill: Fill,
         say: Say,
         clock: ManualClock,
         limit: int,
@@ -33,31 +34,31 @@ class Paging(ConversationSuiteBase):
     ) -> None:
         """S6, S7: in both directions, with any limit, at equal times too."""
         messages = [say() for _ in range(5)] + [say(created_at=clock()) for _ in range(5)]
-        store.append(*messages)
+        fill(reader, messages)
         expected = sorted(messages, key=lambda one: one.id, reverse=newest_first)
 
-        assert walk(store.history, limit=limit, newest_first=newest_first) == expected
-        assert walk(store.summaries, limit=limit, newest_first=newest_first) == [
+        assert walk(reader.history, limit=limit, newest_first=newest_first) == expected
+        assert walk(reader.summaries, limit=limit, newest_first=newest_first) == [
             MessageSummary.of(one) for one in expected
         ]
 
     @BOTH_WAYS
     @pytest.mark.parametrize("limit", [1, 2, 3, 100])
     def test_pages_of_a_session_hold_only_its_messages(
-        self, store: ConversationStore, say: Say, limit: int, *, newest_first: bool
+        self, reader: ConversationStore, fill: Fill, say: Say, limit: int, *, newest_first: bool
     ) -> None:
         """S6: `session_id`."""
         sessions = ["s1", "s10", "s1", "s", "s1#", "s1", "S1", "s1"]
         messages = [say(session_id=one) for one in sessions]
-        store.append(*messages)
+        fill(reader, messages)
         expected = [one for one in messages if one.session_id == "s1"]
         if newest_first:
             expected.reverse()
 
         query: dict[str, Any] = {"limit": limit, "newest_first": newest_first, "session_id": "s1"}
-        assert walk(store.history, **query) == expected
-        assert [one.id for one in walk(store.summaries, **query)] == [one.id for one in expected]
-        assert walk(store.history, limit=5, session_id="nobody") == []
+        assert walk(reader.history, **query) == expected
+        assert [one.id for one in walk(reader.summaries, **query)] == [one.id for one in expected]
+        assert walk(reader.history, limit=5, session_id="nobody") == []
 
     def test_a_page_holds_up_to_1000_messages(self, store: ConversationStore, say: Say) -> None:
         """S6: limit 1 to 1,000."""
@@ -109,19 +110,19 @@ class Paging(ConversationSuiteBase):
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 7])
     def test_pages_pass_over_what_is_expired(
-        self, store: ConversationStore, say: Say, clock: ManualClock, limit: int
+        self, reader: ConversationStore, fill: Fill, say: Say, clock: ManualClock, limit: int
     ) -> None:
         """C2, S6: a page ends at its limit of live messages."""
         soon = clock() + timedelta(seconds=1)
         messages = [say(expires_at=None if place % 3 else soon) for place in range(10)]
-        store.append(*messages)
+        fill(reader, messages)
         clock.advance(1)
         live = [one for one in messages if one.expires_at is None]
 
         found: list[Message] = []
         cursor: str | None = None
         while True:
-            page = store.history("u1", limit=limit, cursor=cursor, newest_first=False)
+            page = reader.history("u1", limit=limit, cursor=cursor, newest_first=False)
             found += page
             cursor = page.cursor
             if cursor is None:

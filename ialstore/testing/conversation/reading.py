@@ -12,7 +12,7 @@ from ialstore.errors import LimitExceededError
 from ialstore.ids import Role
 from ialstore.model import MessageSummary, Page
 from ialstore.testing.clock import ManualClock
-from ialstore.testing.conversation.base import ConversationSuiteBase, Say
+from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, Say
 from ialstore.testing.conversation.helpers import BOTH_WAYS, MICROSECOND, walk
 
 __all__ = ["Reading"]
@@ -21,29 +21,33 @@ __all__ = ["Reading"]
 class Reading(ConversationSuiteBase):
     """Reading: by id, in order, in short, and by ranges of time."""
 
-    def test_get_answers_in_the_order_asked(self, store: ConversationStore, say: Say) -> None:
+    def test_get_answers_in_the_order_asked(
+        self, reader: ConversationStore, fill: Fill, say: Say
+    ) -> None:
         """S5: repeats are answered as asked, unknown ones left out."""
         one, two, three = say("1"), say("2"), say("3")
         unknown = say()
-        store.append(one, two, three)
+        fill(reader, [one, two, three])
 
         asked = [three.id, unknown.id, one.id, three.id]
-        assert store.get("u1", asked) == [three, one, three]
-        assert store.get("u1", tuple(asked)) == [three, one, three]
-        assert store.get("u1", []) == []
-        assert store.get("nobody", asked) == []
+        assert reader.get("u1", asked) == [three, one, three]
+        assert reader.get("u1", tuple(asked)) == [three, one, three]
+        assert reader.get("u1", []) == []
+        assert reader.get("nobody", asked) == []
 
-    def test_get_takes_up_to_100_ids(self, store: ConversationStore, say: Say) -> None:
+    def test_get_takes_up_to_100_ids(self, reader: ConversationStore, fill: Fill, say: Say) -> None:
         """S5: up to 100 ids."""
         messages = [say(str(place)) for place in range(100)]
-        store.append(*messages)
+        fill(reader, messages)
         ids = [one.id for one in messages]
 
-        assert store.get("u1", ids[::-1]) == messages[::-1]
+        assert reader.get("u1", ids[::-1]) == messages[::-1]
         with pytest.raises(LimitExceededError):
-            store.get("u1", [*ids, ids[0]])
+            reader.get("u1", [*ids, ids[0]])
 
-    def test_summaries_are_histories_in_short(self, store: ConversationStore, say: Say) -> None:
+    def test_summaries_are_histories_in_short(
+        self, reader: ConversationStore, fill: Fill, say: Say
+    ) -> None:
         """S7: where no summary was given, the first 200 characters of the content."""
         long = "é😀\0\n" * 100
         messages = [
@@ -52,9 +56,9 @@ class Reading(ConversationSuiteBase):
             say(long, summary=""),
             say("", session_id="s2", payload={"a": 1}),
         ]
-        store.append(*messages)
+        fill(reader, messages)
 
-        page = store.summaries("u1", newest_first=False)
+        page = reader.summaries("u1", newest_first=False)
 
         assert isinstance(page, Page)
         assert page.cursor is None
@@ -64,7 +68,7 @@ class Reading(ConversationSuiteBase):
         ]
 
     def test_order_is_the_order_of_ids(
-        self, store: ConversationStore, say: Say, clock: ManualClock
+        self, reader: ConversationStore, fill: Fill, say: Say, clock: ManualClock
     ) -> None:
         """M6: also at equal times, in every listing."""
         messages = [
@@ -72,32 +76,34 @@ class Reading(ConversationSuiteBase):
             for role in Role
             for session in ("s1", "s2", "s3")
         ]
-        store.append(*messages)
+        fill(reader, messages)
         ids = sorted(one.id for one in messages)
-        assert [one.id for one in store.history("u1", newest_first=False)] == ids
-        assert [one.id for one in store.history("u1")] == ids[::-1]
-        assert [one.id for one in store.summaries("u1")] == ids[::-1]
+        assert [one.id for one in reader.history("u1", newest_first=False)] == ids
+        assert [one.id for one in reader.history("u1")] == ids[::-1]
+        assert [one.id for one in reader.summaries("u1")] == ids[::-1]
 
-    def test_the_default_is_the_50_newest(self, store: ConversationStore, say: Say) -> None:
+    def test_the_default_is_the_50_newest(
+        self, reader: ConversationStore, fill: Fill, say: Say
+    ) -> None:
         """S6: limit 50, newest first."""
         messages = [say() for _ in range(51)]
-        store.append(*messages)
-        page = store.history("u1")
+        fill(reader, messages)
+        page = reader.history("u1")
         assert list(page) == messages[:0:-1]
-        assert list(store.history("u1", cursor=page.cursor)) == messages[:1]
-        assert [one.id for one in store.summaries("u1")] == [one.id for one in page]
+        assert list(reader.history("u1", cursor=page.cursor)) == messages[:1]
+        assert [one.id for one in reader.summaries("u1")] == [one.id for one in page]
 
     @BOTH_WAYS
     @pytest.mark.parametrize("limit", [1, 3, 50])
     def test_a_range_of_times_is_half_open(
-        self, store: ConversationStore, say: Say, limit: int, *, newest_first: bool
+        self, reader: ConversationStore, fill: Fill, say: Say, limit: int, *, newest_first: bool
     ) -> None:
         """S6: [since, until), to the microsecond."""
         at = datetime(
             2024, 2, 29, 23, 59, 59, 999_998, tzinfo=UTC
         )  # past midnight, and a month's end
         messages = [say(created_at=at + place * MICROSECOND, key=str(place)) for place in range(5)]
-        store.append(*messages)
+        fill(reader, messages)
         times: list[datetime | None] = [at + place * MICROSECOND for place in range(-1, 7)]
 
         for since in [None, *times]:
@@ -117,36 +123,38 @@ class Reading(ConversationSuiteBase):
                     "until": until,
                     "newest_first": newest_first,
                 }
-                assert walk(store.history, limit=limit, **query) == expected
-        assert len(walk(store.summaries, limit=limit, since=times[2], until=times[4])) == 2
+                assert walk(reader.history, limit=limit, **query) == expected
+        assert len(walk(reader.summaries, limit=limit, since=times[2], until=times[4])) == 2
 
     @BOTH_WAYS
     def test_a_range_may_span_all_times(
-        self, store: ConversationStore, say: Say, *, newest_first: bool
+        self, reader: ConversationStore, fill: Fill, say: Say, *, newest_first: bool
     ) -> None:
         """S6: years apart, and beyond what an id can hold."""
         times = [datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 1999, 2024, 2025, 9999)]
         messages = [say(created_at=at) for at in times]
-        store.append(*messages)
+        fill(reader, messages)
         expected = messages[::-1] if newest_first else messages
         ends: dict[str, Any] = {
             "since": datetime.min.replace(tzinfo=UTC),
             "until": datetime.max.replace(tzinfo=UTC),
         }
 
-        assert walk(store.history, limit=2, newest_first=newest_first, **ends) == expected
-        assert walk(store.history, limit=2, newest_first=newest_first) == expected
+        assert walk(reader.history, limit=2, newest_first=newest_first, **ends) == expected
+        assert walk(reader.history, limit=2, newest_first=newest_first) == expected
         old: dict[str, Any] = {
             "since": times[0],
             "until": times[1] + MICROSECOND,
             "newest_first": newest_first,
         }
-        assert len(walk(store.history, limit=1, **old)) == 2
+        assert len(walk(reader.history, limit=1, **old)) == 2
 
-    def test_an_empty_range_holds_nothing(self, store: ConversationStore, say: Say) -> None:
+    def test_an_empty_range_holds_nothing(
+        self, reader: ConversationStore, fill: Fill, say: Say
+    ) -> None:
         message = say()
-        store.append(message)
+        fill(reader, [message])
         at = message.created_at
-        assert store.history("u1", since=at, until=at) == Page(())
-        assert store.summaries("u1", since=at, until=at) == Page(())
-        assert store.history("nobody") == Page(())
+        assert reader.history("u1", since=at, until=at) == Page(())
+        assert reader.summaries("u1", since=at, until=at) == Page(())
+        assert reader.history("nobody") == Page(())

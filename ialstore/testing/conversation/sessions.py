@@ -9,7 +9,7 @@ import pytest
 from ialstore.conversation import ConversationStore
 from ialstore.model import SessionInfo
 from ialstore.testing.clock import ManualClock
-from ialstore.testing.conversation.base import ConversationSuiteBase, Say
+from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, Say
 from ialstore.testing.conversation.helpers import listed
 
 __all__ = ["Sessions"]
@@ -19,14 +19,14 @@ class Sessions(ConversationSuiteBase):
     """The listing of sessions."""
 
     def test_sessions_are_listed_the_latest_active_first(
-        self, store: ConversationStore, say: Say
+        self, reader: ConversationStore, fill: Fill, say: Say
     ) -> None:
         """S9: newest activity first, exact to `capabilities.activity_precision`."""
         messages = [say(session_id=session) for session in ("a", "b", "c", "a")]
-        store.append(*messages)
+        fill(reader, messages)
 
-        precision = store.capabilities.activity_precision
-        page = store.sessions("u1")
+        precision = reader.capabilities.activity_precision
+        page = reader.sessions("u1")
         if not precision:
             assert list(page) == [
                 SessionInfo("a", messages[3].created_at),
@@ -42,29 +42,32 @@ class Sessions(ConversationSuiteBase):
         )
 
     def test_sessions_active_at_the_same_time_are_listed_by_id(
-        self, store: ConversationStore, say: Say, clock: ManualClock
+        self, reader: ConversationStore, fill: Fill, say: Say, clock: ManualClock
     ) -> None:
         """S9: ties by session id."""
         sessions = ["b", "a", "é", "a#", "a%", "B", "s10", "s1", "😀", "\uffff"]
-        store.append(*[say(session_id=one, created_at=clock()) for one in sessions])
-        assert listed(store) == sorted(sessions)
+        fill(reader, [say(session_id=one, created_at=clock()) for one in sessions])
+        assert listed(reader) == sorted(sessions)
 
     @pytest.mark.parametrize("limit", range(1, 9))
     def test_pages_of_sessions_neither_drop_nor_repeat(
-        self, store: ConversationStore, say: Say, clock: ManualClock, limit: int
+        self, reader: ConversationStore, fill: Fill, say: Say, clock: ManualClock, limit: int
     ) -> None:
         """S9, S8: every session is listed once over all pages."""
-        store.append(
-            *[say(session_id=f"early {place}", created_at=clock()) for place in range(4)],
-            *[say(session_id=f"late #%:{place}") for place in range(3)],
+        fill(
+            reader,
+            [
+                *[say(session_id=f"early {place}", created_at=clock()) for place in range(4)],
+                *[say(session_id=f"late #%:{place}") for place in range(3)],
+            ],
         )
-        whole = list(store.sessions("u1"))
+        whole = list(reader.sessions("u1"))
         assert len(whole) == 7
 
         found: list[SessionInfo] = []
         cursor: str | None = None
         while True:
-            page = store.sessions("u1", limit=limit, cursor=cursor)
+            page = reader.sessions("u1", limit=limit, cursor=cursor)
             assert len(page) <= limit
             found += page
             cursor = page.cursor
