@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from ialstore.conversation import ConversationStore
-from ialstore.errors import ConflictError, InvalidInputError, LimitExceededError
+from ialstore.errors import (
+    ConflictError,
+    IalStoreError,
+    InvalidInputError,
+    LimitExceededError,
+    Outcome,
+    PartialWriteError,
+)
 from ialstore.model import AppendResult, Message
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Say
@@ -67,6 +74,9 @@ class Appending(ConversationSuiteBase):
         [
             {"content": "other"},
             {"content": "hello "},
+            {"content": "hello\0"},
+            {"content": "Hello"},
+            {"content": "he\u200bllo"},
             {"payload": {}},
             {"name": ""},
             {"turn_id": "t"},
@@ -91,7 +101,85 @@ class Appending(ConversationSuiteBase):
             with pytest.raises(ConflictError) as caught:
                 store.append(other, replace(first, **changed))
             assert caught.value.ids == (first.id,)
-            assert everything(store) == [first]
+        assert everything(store) == [first]
+
+    @pytest.mark.parametrize(
+        ("field", "one", "other"),
+        [
+            ("payload", [1], [1.0]),
+            ("payload", [1], [True]),
+            ("payload", [0.0], [-0.0]),
+            ("payload", {"a": 1, "b": 2}, {"b": 2, "a": 1}),
+            ("payload", ["é"], ["e\u0301"]),
+            ("metadata", {"a": 1}, {"a": 1.0}),
+            ("metadata", {"a": 0.0}, {"a": -0.0}),
+            ("metadata", {"a": {"b": [1, 2]}}, {"a": {"b": [2, 1]}}),
+        ],
+    )
+    def test_values_are_compared_as_text(
+        self, store: ConversationStore, say: Say, field: str, one: Any, other: Any
+    ) -> None:
+        """M7, M1: 1 and 1.0 are different, and so are 0.0 and -0.0; Python calls them equal."""
+        message = say(**{field: one})
+        store.append(message)
+        with pytest.raises(ConflictError):
+            store.append(replace(message, **{field: other}))
+        (found,) = store.get("u1", [message.id])
+        assert exactly(getattr(found, field)) == exactly(one)
+
+    def test_the_order_of_keys_in_metadata_is_not_compared(
+        self, store: ConversationStore, say: Say
+    ) -> None:
+        """M7: metadata with its keys sorted, at every depth."""
+        message = say(metadata={"a": {"c": 1, "d": 2}, "b": 3})
+        store.append(message)
+        again = replace(message, metadata={"b": 3, "a": {"d": 2, "c": 1}})
+        assert store.append(again).duplicates == (message.id,)
+
+    def test_old_and_new_messages_of_a_batch_are_told_apart(
+        self, store: ConversationStore, say: Say
+    ) -> None:
+        """S1: ids in the order given, however they are mixed."""
+        messages = [say(str(place)) for place in range(100)]
+        there = messages[::3]
+        store.append(*there)
+
+        batch = messages[::-1]
+        result = store.append(*batch)
+
+        old = {one.id for one in there}
+        assert result.stored == tuple(one.id for one in batch if one.id not in old)
+        assert result.duplicates == tuple(one.id for one in batch if one.id in old)
+        assert everything(store) == messages
+
+    def test_a_batch_with_a_conflict_says_what_became_of_each(
+        self, store: ConversationStore, say: Say
+    ) -> None:
+        """S2, C4, E1: and repeating it without the conflict completes it."""
+        there, duplicate, before, after = say("there"), say("dup"), say("before"), say("after")
+        store.append(there, duplicate)
+        batch = (before, replace(there, content="other"), duplicate, after)
+
+        with pytest.raises((ConflictError, PartialWriteError)) as caught:
+            store.append(*batch)
+
+        error: IalStoreError = caught.value
+        stored: tuple[str, ...] = ()
+        if isinstance(error, PartialWriteError):
+            assert not store.capabilities.atomic_append, "a failed batch stores nothing"
+            assert error.stored, "S2: ConflictError when nothing was stored"
+            assert error.conflicting == (there.id,)
+            told = (*error.stored, *error.duplicates, *error.conflicting, *error.not_stored)
+            assert error.unknown == (), "nothing failed: what became of each is known"
+            assert sorted(told) == sorted(one.id for one in batch)
+            stored = error.stored
+        assert error.outcome is (Outcome.PARTIAL if stored else Outcome.NOT_APPLIED)
+        assert {one.id for one in everything(store)} == {there.id, duplicate.id, *stored}
+        assert store.get("u1", [there.id]) == [there]
+
+        result = store.append(before, duplicate, after)
+        assert set(result.stored) == {before.id, after.id} - set(stored)
+        assert everything(store) == [there, duplicate, before, after]
 
     def test_a_message_of_a_session_with_the_same_hash_is_a_conflict(
         self, store: ConversationStore, say: Say
@@ -197,12 +285,20 @@ class Appending(ConversationSuiteBase):
                 with pytest.raises(ConflictError):
                     store.append(replace(message, payload=other))
 
-    def test_a_store_keeps_a_copy_of_its_own(self, store: ConversationStore, say: Say) -> None:
+    @pytest.mark.parametrize("method", ["append", "replace", "bulk_load"])
+    def test_a_store_keeps_a_copy_of_its_own(
+        self, store: ConversationStore, say: Say, method: str
+    ) -> None:
         """M5: what is changed outside changes nothing inside."""
         payload: dict[str, Any] = {"calls": [1]}
         message = say(payload=payload, metadata={"tags": ["a"]})
         before = exactly([message.payload, message.metadata])
-        store.append(message)
+        if method == "bulk_load":
+            store.bulk_load([message])
+        else:
+            store.append(message if method == "append" else replace(message, payload=[]))
+        if method == "replace":
+            assert store.replace(message)
 
         payload["calls"].append(2)
         message.metadata["tags"].append("b")

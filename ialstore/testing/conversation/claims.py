@@ -10,7 +10,7 @@ from ialstore.conversation import ConversationStore
 from ialstore.errors import InvalidInputError, UnsupportedOperationError
 from ialstore.model import Consistency, MessageSummary
 from ialstore.testing.clock import ManualClock
-from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, Say
+from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, OpenStore, Say, Settle
 
 __all__ = ["Claims"]
 
@@ -51,6 +51,36 @@ class Claims(ConversationSuiteBase):
             assert found in ([], [live])
         assert {one.id for one in reader.summaries("u1", consistency=eventual)} <= {live.id}
         assert {one.session_id for one in reader.sessions("u1", consistency=eventual)} <= {"s1"}
+
+    def test_reads_that_lag_show_nothing_wrong(
+        self, open_store: OpenStore, settle: Settle | None, say: Say, clock: ManualClock
+    ) -> None:
+        """C1: messages may be missing, or removed ones still shown, for a while."""
+        store = open_store(settled=False)
+        if not store.capabilities.writable:
+            pytest.skip("capabilities.writable is false: this test writes")
+        live, expiring = say(), say(expires_at=clock() + timedelta(seconds=1))
+        foreign = say(user_id="u10")
+
+        def assert_nothing_wrong(known: set[str]) -> None:
+            eventual = Consistency.EVENTUAL
+            asked = [live.id, expiring.id, foreign.id]
+            assert {one.id for one in store.get("u1", asked, consistency=eventual)} <= known
+            for listing in (store.history, store.summaries):
+                assert {one.id for one in listing("u1", consistency=eventual)} <= known
+
+        store.append(live, expiring)
+        store.append(foreign)
+        assert_nothing_wrong({live.id, expiring.id})
+        if settle is not None:
+            settle(store)
+        clock.advance(1)
+        assert_nothing_wrong({live.id})
+        assert store.delete("u1", [live.id]) == 1
+        assert_nothing_wrong({live.id})
+        if settle is not None:
+            settle(store)
+        assert list(store.history("u1")) == []
 
     def test_an_unknown_consistency_is_refused(self, store: ConversationStore) -> None:
         for call in (store.history, store.summaries, store.sessions):

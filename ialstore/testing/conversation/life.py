@@ -8,6 +8,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -139,8 +140,21 @@ class Life(ConversationSuiteBase):
             kept.append(one)
             assert everything(other) == everything(writer) == kept
         handles[0].erase("u1")
-        assert everything(handles[1]) == []
-        assert listed(handles[1]) == []
+        assert everything(handles[1]) == listed(handles[1]) == []
+
+    def test_a_session_that_another_handle_deleted_is_listed_again(
+        self, store: ConversationStore, open_store: OpenStore, say: Say
+    ) -> None:
+        """S9: with `capabilities.multi_process`; a handle may remember that it was listed."""
+        if not store.capabilities.multi_process:
+            pytest.skip("capabilities.multi_process is false")
+        other = open_store()
+        for remove in (partial(other.delete_session, "u1", "s1"), partial(other.erase, "u1")):
+            store.append(say())
+            remove()
+            assert listed(store) == listed(other) == []
+            store.append(say())
+            assert listed(store) == listed(other) == ["s1"]
 
     def test_a_store_that_needs_setup_says_so(self, open_store: OpenStore, say: Say) -> None:
         """S15, E1: with `capabilities.needs_setup`, nothing is created unless asked."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from ialstore.conversation import ConversationStore
-from ialstore.errors import InvalidInputError
+from ialstore.errors import ConflictError, InvalidInputError
 from ialstore.model import LoadReport, Message
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Say
@@ -38,6 +38,22 @@ class Loading(ConversationSuiteBase):
         assert everything(store) == [new, others[1]]
         assert everything(store, "u10") == [others[0]]
         assert everything(store, "a#b") == [others[2]]
+
+    def test_what_was_loaded_is_listed_and_removed_like_any_other(
+        self, store: ConversationStore, say: Say
+    ) -> None:
+        """S12, S9, S10: whether it was there or not."""
+        there, new = say("old"), say(session_id="s2")
+        store.append(there)
+        loaded = replace(there, content="new", name="n", tokens=3)
+        assert store.bulk_load([loaded, new]) == LoadReport(written=2)
+        assert listed(store) == ["s2", "s1"]
+        assert store.append(loaded).duplicates == (there.id,)
+        with pytest.raises(ConflictError):
+            store.append(there)
+        assert store.delete("u1", [there.id]) == 1
+        assert store.delete_session("u1", "s2") == 1
+        assert everything(store) == []
 
     def test_bulk_load_of_nothing_writes_nothing(self, store: ConversationStore) -> None:
         assert store.bulk_load([]) == LoadReport()
@@ -103,7 +119,11 @@ class Loading(ConversationSuiteBase):
     ) -> None:
         """S13: its only effect is on cost, speed and listings."""
         messages = [say(session_id=one) for one in "abc"]
-        store.append(*messages, say(session_id="d", expires_at=clock() + timedelta(seconds=1)))
+        expiring = [
+            say(session_id=name, expires_at=clock() + timedelta(seconds=seconds))
+            for name, seconds in (("d", 1), ("e", 2))
+        ]
+        store.append(*messages, *expiring)
         store.delete("u1", [messages[0].id])
         clock.advance(1)
         told: list[tuple[int, int | None]] = []
@@ -112,6 +132,11 @@ class Loading(ConversationSuiteBase):
 
         assert report.removed >= 0
         assert report.reclaimed_bytes >= 0
+        assert everything(store) == [*messages[1:], expiring[1]]
+        found = listed(store)
+        assert [one for one in found if one not in ("a", "d")] == ["e", "c", "b"]
+        if store.capabilities.exact_sessions:
+            assert found == ["e", "c", "b"]
+        clock.advance(1)
         assert everything(store) == messages[1:]
-        assert listed(store) == ["c", "b"]
         assert store.optimize("nobody").removed == 0

@@ -11,9 +11,9 @@ from ialstore.conversation import ConversationStore
 from ialstore.errors import LimitExceededError
 from ialstore.ids import Role
 from ialstore.model import MessageSummary, Page
-from ialstore.testing.clock import ManualClock
+from ialstore.testing.clock import START, ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, Say
-from ialstore.testing.conversation.helpers import BOTH_WAYS, MICROSECOND, walk
+from ialstore.testing.conversation.helpers import BOTH_WAYS, MICROSECOND, twin_of, walk
 
 __all__ = ["Reading"]
 
@@ -125,6 +125,43 @@ class Reading(ConversationSuiteBase):
                 }
                 assert walk(reader.history, limit=limit, **query) == expected
         assert len(walk(reader.summaries, limit=limit, since=times[2], until=times[4])) == 2
+
+    @BOTH_WAYS
+    @pytest.mark.parametrize("limit", [1, 2, 50])
+    def test_a_range_of_times_of_a_session_holds_nothing_else(
+        self,
+        reader: ConversationStore,
+        fill: Fill,
+        say: Say,
+        limit: int,
+        *,
+        newest_first: bool,
+    ) -> None:
+        """S6: session and range together, at equal times too."""
+        messages = [
+            say(session_id=session, created_at=START + place * MICROSECOND, key=session)
+            for place in range(4)
+            for session in ("s1", "s10", twin_of("s1"))
+        ]
+        fill(reader, messages)
+        query: dict[str, Any] = {
+            "session_id": "s1",
+            "since": START + MICROSECOND,
+            "until": START + 3 * MICROSECOND,
+            "newest_first": newest_first,
+        }
+        expected = messages[3:9:3]
+        if newest_first:
+            expected.reverse()
+        assert walk(reader.history, limit=limit, **query) == expected
+        brief = walk(reader.summaries, limit=limit, **query)
+        assert brief == [MessageSummary.of(one) for one in expected]
+
+    def test_get_returns_more_than_a_page_holds(self, store: ConversationStore, say: Say) -> None:
+        """S5: up to 100 ids, whatever the size of their messages."""
+        messages = [say("x" * 1024 * 1024) for _ in range(17)]
+        store.bulk_load(messages)
+        assert store.get("u1", [one.id for one in messages]) == messages
 
     @BOTH_WAYS
     def test_a_range_may_span_all_times(

@@ -92,8 +92,27 @@ class Removing(ConversationSuiteBase):
         message = say()
         store.append(message)
         store.erase("u1")
+        assert everything(store) == listed(store) == []
         assert store.append(message).stored == (message.id,)
         assert everything(store) == [message]
+        assert listed(store) == ["s1"]
+
+    def test_a_deleted_session_may_begin_anew(self, store: ConversationStore, say: Say) -> None:
+        """S9, S10: it is listed again, though the store may remember that it was."""
+        message, other = say(), say(session_id="s2")
+        store.append(message, other)
+        for _ in range(2):
+            store.delete_session("u1", "s1")
+            assert listed(store) == ["s2"]
+            assert store.append(message).stored == (message.id,)
+            assert listed(store) == ["s2", "s1"]
+
+    def test_erase_takes_long_histories(self, store: ConversationStore, say: Say) -> None:
+        """S11: however many messages there are."""
+        store.bulk_load(say(session_id=f"s{place % 3}") for place in range(1200))
+        report = store.erase("u1")
+        assert (report.messages, report.remaining) == (1200, 0)
+        assert everything(store) == listed(store) == []
 
     def test_delete_session_and_erase_remove_what_is_expired_too(
         self, store: ConversationStore, say: Say, clock: ManualClock

@@ -21,14 +21,24 @@ class Replacing(ConversationSuiteBase):
 
     def test_replace_changes_a_message_as_a_whole(self, store: ConversationStore, say: Say) -> None:
         """S4: replaces the message of the same id."""
-        first = say("a", name="n", summary="s", tokens=1, payload={"a": 1}, metadata={"b": 2})
+        first = say(
+            "a",
+            name="n",
+            summary="s",
+            tokens=1,
+            payload={"a": 1},
+            metadata={"b": 2},
+            turn_id="t",
+            source_id="x",
+        )
         other = say("c")
         store.append(first, other)
         second = replace(first, content="b", name=None, summary=None, tokens=None, payload=None)
-        second = replace(second, metadata={})
+        second = replace(second, metadata={}, turn_id=None, source_id=None)
 
         assert store.replace(second) is True
         assert everything(store) == [second, other]
+        assert [one.summary for one in store.summaries("u1", newest_first=False)] == ["b", "c"]
         assert store.append(second).duplicates == (first.id,)
         with pytest.raises(ConflictError):
             store.append(first)

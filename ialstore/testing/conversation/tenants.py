@@ -7,6 +7,7 @@ from dataclasses import replace
 from ialstore.conversation import ConversationStore
 from ialstore.testing.cases import IDS, named
 from ialstore.testing.conversation.base import ConversationSuiteBase, Say
+from ialstore.testing.conversation.helpers import everything, listed
 
 __all__ = ["Tenants"]
 
@@ -47,6 +48,21 @@ class Tenants(ConversationSuiteBase):
         assert list(store.history(value)) == []
         if value != "u1":
             assert list(store.history("u1")) == [other]
+
+    def test_no_session_meets_another(self, store: ConversationStore, say: Say) -> None:
+        """C6, S6, S9, S10: for any bytes in their ids."""
+        messages = {one: say(session_id=one) for one in (*IDS.values(), "\ufeffu", "u\u200b")}
+        store.append(*messages.values())
+        assert set(listed(store)) == set(messages)
+        for session, message in messages.items():
+            assert list(store.history("u1", session_id=session)) == [message]
+            (brief,) = store.summaries("u1", session_id=session)
+            assert brief.id == message.id
+        left = list(messages)
+        while left:
+            assert store.delete_session("u1", left.pop(0)) == 1
+            assert everything(store) == [messages[one] for one in left]
+            assert set(listed(store)) == set(left)
 
     def test_no_call_of_one_user_meets_another(self, store: ConversationStore, say: Say) -> None:
         """C6: no call returns, counts, changes or erases another's."""
