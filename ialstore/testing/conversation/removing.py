@@ -92,7 +92,8 @@ class Removing(ConversationSuiteBase):
         message = say()
         store.append(message)
         store.erase("u1")
-        assert everything(store) == listed(store) == []
+        assert everything(store) == []
+        assert listed(store) == []
         assert store.append(message).stored == (message.id,)
         assert everything(store) == [message]
         assert listed(store) == ["s1"]
@@ -112,7 +113,8 @@ class Removing(ConversationSuiteBase):
         store.bulk_load(say(session_id=f"s{place % 3}") for place in range(1200))
         report = store.erase("u1")
         assert (report.messages, report.remaining) == (1200, 0)
-        assert everything(store) == listed(store) == []
+        assert everything(store) == []
+        assert listed(store) == []
 
     def test_delete_session_and_erase_remove_what_is_expired_too(
         self, store: ConversationStore, say: Say, clock: ManualClock
