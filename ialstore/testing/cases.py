@@ -74,6 +74,8 @@ IDS = {
     "decomposed": "e\u0301",
     "line separator": "\u2028",
     "384 bytes": "x" * 384,
+    "384 bytes with another end": "x" * 383 + "y",
+    "64 bytes": "x" * 64,
     "384 bytes when escaped": "#" * 128,
     "384 bytes of UTF-8": "😀" * 96,
     "highest character": "\U0010ffff",

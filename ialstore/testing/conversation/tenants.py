@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from ialstore.conversation import ConversationStore
 from ialstore.testing.cases import IDS, named
 from ialstore.testing.conversation.base import ConversationSuiteBase, Say
@@ -48,6 +50,25 @@ class Tenants(ConversationSuiteBase):
         assert list(store.history(value)) == []
         if value != "u1":
             assert list(store.history("u1")) == [other]
+
+    @pytest.mark.parametrize("between", ["", "#", "%", "%23", "/", ":", "|", "\n", "\x1f", " "])
+    def test_users_and_sessions_do_not_run_together(
+        self, store: ConversationStore, say: Say, between: str
+    ) -> None:
+        """C6: user `a#b` with session `c` is not user `a` with session `b#c`."""
+        one = say("one", user_id=f"a{between}b", session_id="c")
+        other = say("other", user_id="a", session_id=f"b{between}c")
+        store.append(one)
+        store.append(other)
+        for mine in (one, other):
+            user, session = mine.user_id, mine.session_id
+            assert listed(store, user) == [session]
+            assert list(store.history(user, session_id=session)) == [mine]
+            (brief,) = store.summaries(user, session_id=session)
+            assert brief.id == mine.id
+        assert store.delete_session(one.user_id, "c") == 1
+        assert everything(store, "a") == [other]
+        assert listed(store, "a") == [other.session_id]
 
     def test_no_session_meets_another(self, store: ConversationStore, say: Say) -> None:
         """C6, S6, S9, S10: for any bytes in their ids."""
