@@ -5,6 +5,7 @@ from ialstore.testing.conversation.calls import Calls
 from ialstore.testing.conversation.claims import Claims
 from ialstore.testing.conversation.cursors import Cursors
 from ialstore.testing.conversation.expiry import Expiry
+from ialstore.testing.conversation.faults import Failures
 from ialstore.testing.conversation.freshness import Freshness
 from ialstore.testing.conversation.life import Life
 from ialstore.testing.conversation.loading import Loading
@@ -28,6 +29,7 @@ class ConversationStoreSuite(
     Claims,
     Cursors,
     Expiry,
+    Failures,
     Freshness,
     Life,
     Loading,

@@ -29,6 +29,13 @@ class Tenants(ConversationSuiteBase):
         assert store.replace(replace(theirs, content="changed"))
         assert store.delete("u10", [mine.id]) == 1
         assert list(store.history("u1")) == [mine]
+        store.append(theirs)
+        assert store.delete_session("u10", "s1") == 1
+        assert list(store.history("u1")) == [mine]
+        store.bulk_load([theirs])
+        store.optimize("u10")
+        assert store.erase("u10").messages == 1
+        assert list(store.history("u1")) == [mine]
 
     @named(IDS)
     def test_hostile_ids_meet_only_themselves(
