@@ -10,7 +10,10 @@ from typing import Final
 MAX_ID_BYTES: Final = 384
 """User id or session id, after escaping."""
 MAX_NAMESPACE_BYTES: Final = 128
-"""Of the ``namespace`` wrapper, after escaping: a backend meets user ids of up to 513 bytes."""
+"""Prefix of the ``namespace`` wrapper, after escaping: a backend within one gets user ids of up to
+513 bytes, ``MAX_ID_BYTES`` and a separator included."""
+MAX_STORED_USER_BYTES: Final = 1024
+"""User id that a listing goes on from: room for namespaces within namespaces."""
 MAX_NAME_BYTES: Final = 256
 MAX_TURN_ID_BYTES: Final = 256
 MAX_SOURCE_ID_BYTES: Final = 512

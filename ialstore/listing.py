@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ialstore._cursor import Query, make_cursor, read_cursor
-from ialstore._text import check_int, from_microseconds, to_microseconds
+from ialstore._text import check_int, check_text, from_microseconds, to_microseconds
 from ialstore.errors import InvalidInputError, LimitExceededError
 from ialstore.ids import (
     HIGHEST_ID,
@@ -23,7 +23,7 @@ from ialstore.ids import (
     lowest_id_at,
     next_id,
 )
-from ialstore.limits import MAX_PAGE, MAX_PAGE_BYTES
+from ialstore.limits import MAX_PAGE, MAX_PAGE_BYTES, MAX_STORED_USER_BYTES
 from ialstore.model import Page, SessionInfo
 
 if TYPE_CHECKING:
@@ -212,7 +212,10 @@ def text_listing_after(scope: Query, limit: int, cursor: str | None) -> str | No
 
 
 def _checked_text(position: str) -> str:
-    check_id_part(position, "position")
+    # A store that namespaces share lists users whose ids are longer than those of a caller.
+    check_text(position, "position", at_most=MAX_STORED_USER_BYTES)
+    if not position or "\0" in position:
+        raise InvalidInputError("a position must not be empty or hold NUL")
     return position
 
 

@@ -233,7 +233,8 @@ class Message(MessageBase):
         That is session, content, payload as text, name, turn_id, source_id and metadata with its
         keys sorted; not summary, tokens and expires_at.
         """
-        return encode_message(self).content_hash
+        checked = _known(self)
+        return _encode(self, None).content_hash if checked is None else checked[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,15 +302,29 @@ def encode_message(message: Message, *, retention_seconds: int | None = None) ->
             f"expected a Message, not {type(message).__name__}"
             + ("; write append(*messages)" if isinstance(message, (list, tuple)) else "")
         )
-    checked = getattr(message, "_checked", None)
-    if checked is not None and not message.metadata:
-        # It passed before, and nothing in it but the metadata can have changed.
+    checked = _known(message)
+    if checked is not None:
         content_hash, size = checked
         return EncodedMessage(
             message, None, None, content_hash, _expires(message, retention_seconds), size
         )
-    check_message_id(message.id)
     check_id_part(message.user_id, "user_id")
+    entry = _encode(message, retention_seconds)
+    if entry.payload_text is None and entry.metadata_text is None and type(message) is Message:
+        object.__setattr__(message, "_checked", (entry.content_hash, entry.size))
+    return entry
+
+
+def _known(message: Message) -> tuple[str, int] | None:
+    """Return hash and size of a message that passed before; None if something may have changed."""
+    # That can only be what is in the metadata.
+    checked: tuple[str, int] | None = getattr(message, "_checked", None)
+    return None if message.metadata else checked
+
+
+def _encode(message: Message, retention_seconds: int | None) -> EncodedMessage:
+    """Check all but the user id, which a wrapper may have made longer for the store."""
+    check_message_id(message.id)
     check_id_part(message.session_id, "session_id")
     check_agreement(message.id, message.session_id, message.role)
     payload_text, size = _encode_body(message)
@@ -332,8 +347,6 @@ def encode_message(message: Message, *, retention_seconds: int | None = None) ->
         size += length
     expires = _expires(message, retention_seconds)
     content_hash = _content_hash(message, payload_text)
-    if payload_text is None and metadata_text is None and type(message) is Message:
-        object.__setattr__(message, "_checked", (content_hash, size))
     return EncodedMessage(message, payload_text, metadata_text, content_hash, expires, size)
 
 

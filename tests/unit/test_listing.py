@@ -262,7 +262,14 @@ def test_a_listing_of_texts_goes_on_behind_its_last() -> None:
     assert text_page(scope, EMPTY_TEXTS).cursor is None
 
 
-@pytest.mark.parametrize("position", ["", "a\0", "x" * 400])
+def test_a_listing_goes_on_behind_a_user_of_a_namespace() -> None:
+    """W3: whose id in the store is longer than that of any caller."""
+    scope = ("users",)
+    page = text_page(scope, Rows(["n" * 128 + "/" + "u" * 384], more=True))
+    assert text_listing_after(scope, 1, page.cursor) == page[0]
+
+
+@pytest.mark.parametrize("position", ["", "a\0", "x" * 1025])
 def test_a_forged_cursor_of_a_listing_of_texts_is_damage(position: str) -> None:
     with pytest.raises(InvalidInputError, match="the cursor is damaged"):
         text_listing_after(("users",), 5, make_cursor(("users",), position))

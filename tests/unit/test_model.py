@@ -310,6 +310,14 @@ def test_every_difference_gives_a_hash_of_its_own() -> None:
     assert len({one.content_hash for one in made}) == len(made)
 
 
+def test_the_hash_of_a_message_that_was_read_asks_nothing_of_its_user() -> None:
+    """M5, W3: a store within a namespace knows users by ids longer than those of a caller."""
+    message = new()
+    assert replace(message, user_id="n" * 128 + "/" + "u" * 384).content_hash == message.content_hash
+    with pytest.raises(InvalidInputError, match="user_id"):
+        encode_message(replace(message, user_id="n" * 513))
+
+
 def test_what_may_change_is_not_in_the_hash() -> None:
     """M7: summary, tokens and expiry are not compared; metadata keys are sorted."""
     one = new(metadata={"a": {"c": 1, "b": 2}, "d": 3})

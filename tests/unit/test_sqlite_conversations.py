@@ -339,6 +339,8 @@ def test_a_damaged_user_id_raises_in_the_listing_of_users(
     with pytest.raises(CorruptError, match="user id") as caught:
         list(store.users())
     assert "secret" not in str(caught.value)
+    (fault,) = store.check()
+    assert "secret" not in fault
 
 
 # -- expiry and conflicts

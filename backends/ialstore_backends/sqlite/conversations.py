@@ -381,7 +381,7 @@ def _remove(connection: Connection, op: Operation, rows_of: str, who: tuple[str,
 def _is_intact(row: _Row) -> bool:
     try:
         (message,) = _decode(row[1], [row[3:]])
-        return bool(message.content_hash == row[2])
+        return type(row[1]) is str and message.content_hash == row[2]
     except IalStoreError:
         return False
 
