@@ -313,7 +313,9 @@ def test_every_difference_gives_a_hash_of_its_own() -> None:
 def test_the_hash_of_a_message_that_was_read_asks_nothing_of_its_user() -> None:
     """M5, W3: a store within a namespace knows users by ids longer than those of a caller."""
     message = new()
-    assert replace(message, user_id="n" * 128 + "/" + "u" * 384).content_hash == message.content_hash
+    assert (
+        replace(message, user_id="n" * 128 + "/" + "u" * 384).content_hash == message.content_hash
+    )
     with pytest.raises(InvalidInputError, match="user_id"):
         encode_message(replace(message, user_id="n" * 513))
 
