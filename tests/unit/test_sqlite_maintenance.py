@@ -263,6 +263,38 @@ def test_an_erase_that_fails_while_it_rewrites_may_be_repeated(
     assert store.check() == []
 
 
+def test_an_erase_that_fails_behind_its_deletes_says_that_it_was_done_in_part(
+    store: SqliteConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C4: what was deleted is deleted, whatever fails then."""
+
+    def fail(*_: object) -> tuple[str, ...]:
+        raise UnavailableError("the log can't be emptied")
+
+    monkeypatch.setattr("ialstore_backends.sqlite.conversations.scrub", fail)
+    store.append(new("a secret"))
+    with pytest.raises(UnavailableError) as caught:
+        store.erase("u")
+    assert caught.value.outcome is Outcome.PARTIAL
+    with pytest.raises(UnavailableError) as caught:
+        store.erase("nobody")
+    assert caught.value.outcome is Outcome.NOT_APPLIED
+
+
+def test_an_optimize_that_fails_behind_its_deletes_says_that_it_was_done_in_part(
+    store: SqliteConversationStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> tuple[int, tuple[str, ...]]:
+        raise UnavailableError("the log can't be emptied")
+
+    monkeypatch.setattr("ialstore_backends.sqlite.conversations.compact", fail)
+    store.append(new("x", expires_at=START + timedelta(seconds=1)))
+    clock.now += timedelta(seconds=1)
+    with pytest.raises(UnavailableError) as caught:
+        store.optimize("u")
+    assert caught.value.outcome is Outcome.PARTIAL
+
+
 def test_a_reader_of_another_process_holds_an_erase_up_and_optimize_completes_it(
     path: Path, store: SqliteConversationStore
 ) -> None:

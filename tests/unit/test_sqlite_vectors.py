@@ -21,6 +21,8 @@ from ialstore import (
     IalStoreError,
     IndexSpec,
     Message,
+    Outcome,
+    UnavailableError,
     VectorRecord,
     deadline,
     message_id,
@@ -506,6 +508,24 @@ def test_erase_counts_what_others_write_meanwhile(
     monkeypatch.setattr("ialstore_backends.sqlite.vectors.scrub", write_and_scrub)
     report = one.index.erase("u")
     assert (report.vectors, report.remaining) == (4, 1)
+
+
+@pytest.mark.parametrize("remove", ["erase", "optimize"])
+def test_a_removal_that_fails_behind_its_deletes_says_that_it_was_done_in_part(
+    one: Handle, monkeypatch: pytest.MonkeyPatch, remove: str
+) -> None:
+    """C4: what was deleted is deleted, whatever fails then."""
+
+    def fail(*_: object) -> tuple[str, ...]:
+        raise UnavailableError("the log can't be emptied")
+
+    for name in ("scrub", "compact"):
+        monkeypatch.setattr(f"ialstore_backends.sqlite.vectors.{name}", fail)
+    one.index.upsert("u", [record(1, expires_at=START + timedelta(days=1))])
+    with pytest.raises(UnavailableError) as caught:
+        getattr(one.index, remove)("u")
+    assert caught.value.outcome is Outcome.PARTIAL
+    assert one.index.count("u") == 0
 
 
 def test_a_file_may_hold_conversations_and_vectors(path: Path, one: Handle) -> None:

@@ -222,6 +222,7 @@ class SqliteConversationStore(ConversationStore):
             with self._db.writing(op) as connection:
                 removed += _remove(connection, op, sql.ROWS_OF_USER, (user_id,))
                 mark_erased(connection)
+            op.is_partly_applied = removed > 0
             if not self._count(op, user_id):
                 break
         out_of_reach = scrub(self._db, op)
@@ -244,6 +245,7 @@ class SqliteConversationStore(ConversationStore):
                     sql.DELETE_EXPIRED_ROW,
                     [(*row, user_id, op.now) for row in rows[first : first + sql.CHUNK]],
                 ).rowcount
+            op.is_partly_applied = removed > 0
             progress(removed, len(rows))
         reclaimed, notes = compact(self._db, op)
         return OptimizeReport(removed, reclaimed, notes)

@@ -204,6 +204,7 @@ class SqliteVectorIndex(VectorIndex):
                 rows, live = _delete_rows(connection, user_id, which, value, op.now)
                 if erasing:  # earlier deletes may have left copies, too
                     mark_erased(connection)
+            op.is_partly_applied |= rows > 0
             yield rows, live
 
     # -- reading --------------------------------------------------------------------------------
