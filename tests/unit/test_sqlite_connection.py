@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -425,7 +427,11 @@ def of_sqlite(code: int, name: str) -> sqlite3.Error:
         (of_sqlite(sqlite3.SQLITE_READONLY, "SQLITE_READONLY"), AccessDeniedError, False),
         (of_sqlite(sqlite3.SQLITE_IOERR_READ, "SQLITE_IOERR_READ"), UnavailableError, True),
         (PermissionError(13, "Permission denied"), AccessDeniedError, False),
-        (OSError(5, "Input/output error"), UnavailableError, True),
+        (OSError(errno.EIO, "Input/output error"), UnavailableError, True),
+        (OSError(errno.EMFILE, "Too many open files"), UnavailableError, True),
+        (OSError(errno.EROFS, "Read-only file system"), AccessDeniedError, False),
+        (OSError(errno.ENOSPC, "No space left on device"), StorageFullError, False),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), StorageFullError, False),
     ],
     ids=lambda value: getattr(value, "sqlite_errorname", None),
 )
@@ -458,6 +464,51 @@ def test_a_file_that_cant_be_opened_says_whether_modes_are_to_blame(
         path.touch()
     error = database.translate(of_sqlite(sqlite3.SQLITE_CANTOPEN, "SQLITE_CANTOPEN"))
     assert type(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        ({"f_bavail": 0, "f_favail": 9}, StorageFullError),
+        ({"f_bavail": 9, "f_favail": 0}, StorageFullError),
+        ({"f_bavail": 9, "f_favail": 9}, UnavailableError),
+    ],
+    ids=str,
+)
+def test_an_error_that_a_full_disk_may_cause_says_whether_the_disk_is_full(
+    path: Path,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    left: dict[str, int],
+    expected: type[IalStoreError],
+) -> None:
+    path.touch()
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_files=99, **left))
+    for name in ("SQLITE_IOERR_SHMSIZE", "SQLITE_CANTOPEN", "SQLITE_READONLY"):
+        error = database.translate(of_sqlite(getattr(sqlite3, name), name))
+        assert type(error) is expected
+
+
+def test_an_error_in_a_folder_that_is_gone_is_no_full_disk(tmp_path: Path) -> None:
+    gone = Database(tmp_path / "gone" / "agent.db", SqliteOptions(), {})
+    error = gone.translate(of_sqlite(sqlite3.SQLITE_IOERR_READ, "SQLITE_IOERR_READ"))
+    assert type(error) is UnavailableError
+
+
+@POSIX
+def test_a_folder_that_cant_be_synced_lets_nothing_be_acknowledged(
+    store: SqliteConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(UnavailableError) as caught:
+            store.append(new())
+    assert caught.value.outcome is Outcome.NOT_APPLIED
+    assert store.append(new()).stored
+    assert len(store.history("u")) == 1
 
 
 def test_a_full_disk_stores_nothing_and_harms_nothing(database: Database) -> None:

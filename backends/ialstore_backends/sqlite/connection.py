@@ -23,6 +23,7 @@ its snapshot, and with it the log, alive.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import sqlite3
@@ -46,7 +47,14 @@ from ialstore.errors import (
     StoreNotReadyError,
     UnavailableError,
 )
-from ialstore_backends.sqlite.files import create_file, file_uri, prepare, require_ours
+from ialstore_backends.sqlite.files import (
+    create_file,
+    file_uri,
+    is_full,
+    prepare,
+    require_ours,
+    sync_folder,
+)
 from ialstore_backends.sqlite.forks import bury, take_part, write_lock_of
 
 if TYPE_CHECKING:
@@ -70,17 +78,27 @@ _STEPS_PER_LOOK: Final = 50_000
 _MOST_IDLE: Final = 32
 
 
+_FULL: Final = "no room left on the device or in a quota"
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _MEANINGS: Final[Mapping[int, tuple[type[IalStoreError], str]]] = {
     **dict.fromkeys(_BUSY, (DeadlineExceededError, "another process holds the write lock")),
     sqlite3.SQLITE_INTERRUPT: (DeadlineExceededError, "the time for the call was used up"),
-    sqlite3.SQLITE_FULL: (StorageFullError, "no room left on the device or in a quota"),
+    sqlite3.SQLITE_FULL: (StorageFullError, _FULL),
     sqlite3.SQLITE_CORRUPT: (CorruptError, "the file is damaged; restore a backup"),
     sqlite3.SQLITE_NOTADB: (CorruptError, "not a SQLite database; name another file"),
     sqlite3.SQLITE_ERROR: (CorruptError, "the tables are not as expected; run check"),
-    sqlite3.SQLITE_READONLY: (AccessDeniedError, "the file can't be written; see its mode"),
+    sqlite3.SQLITE_READONLY: (UnavailableError, "the file was opened for reading only"),
     sqlite3.SQLITE_PERM: (AccessDeniedError, "the file can't be used; see its mode"),
     sqlite3.SQLITE_CANTOPEN: (UnavailableError, "the file or its log can't be opened"),
+    sqlite3.SQLITE_IOERR: (UnavailableError, "reading or writing failed"),
+}
+_AMBIGUOUS: Final = frozenset(
+    {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
+)
+"""What SQLite says of modes, of a full disk, and of calls that failed for no lasting reason."""
+_KINDS: Final[Mapping[int, type[IalStoreError]]] = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), AccessDeniedError),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), StorageFullError),
 }
 
 
@@ -182,8 +200,7 @@ class Database:
                 try:
                     cursor = connection.execute(statement, values)
                 except sqlite3.OperationalError as error:
-                    if _primary(error) not in _BUSY:
-                        raise
+                    self._pause(op, error)
                     cursor = self.until_free(op, lambda: connection.execute(statement, values))
                 healthy = True
             except sqlite3.Error as error:
@@ -212,27 +229,30 @@ class Database:
             try:
                 return action()
             except sqlite3.OperationalError as error:
-                if _primary(error) not in _BUSY:
-                    raise
-                try:
-                    op.remaining()
-                except DeadlineExceededError:
-                    raise self.translate(error) or error from error
-            time.sleep(_PAUSE_SECONDS)
+                self._pause(op, error)
+
+    def _pause(self, op: Operation, error: sqlite3.OperationalError) -> None:
+        """Wait before the next try; raise when there is none, for want of time or of sense."""
+        if _primary(error) not in _BUSY:
+            raise error
+        try:
+            op.remaining()
+        except DeadlineExceededError:
+            raise self.translate(error) or error from error
+        time.sleep(_PAUSE_SECONDS)
 
     def translate(
         self, error: Exception, outcome: Outcome = Outcome.NOT_APPLIED
     ) -> IalStoreError | None:
         """Return the error of ialstore for one of SQLite or of the file system."""
-        if isinstance(error, PermissionError):
-            return AccessDeniedError(f"{self.path}: the file system denies access")
         if isinstance(error, OSError):
-            return UnavailableError(f"{self.path}: {error.strerror}", retryable=True)
+            kind = _KINDS.get(error.errno or 0, UnavailableError)
+            return kind(f"{self.path}: {error.strerror}", retryable=kind is UnavailableError)
         if not isinstance(error, sqlite3.Error) or not hasattr(error, "sqlite_errorcode"):
             return None
         kind, text = _MEANINGS.get(_primary(error), (UnavailableError, "SQLite failed"))
-        if _primary(error) == sqlite3.SQLITE_CANTOPEN and not self._accessible():
-            kind = AccessDeniedError
+        if _primary(error) in _AMBIGUOUS:
+            kind, text = self._seen_from_outside(_primary(error), text)
         return kind(
             f"{self.path}: {text} ({error.sqlite_errorname})",
             retryable=kind in (DeadlineExceededError, UnavailableError),
@@ -323,6 +343,7 @@ class Database:
             self.until_free(
                 op, lambda: prepare(connection, self.path, self._synchronous, self.tables)
             )
+            sync_folder(self.path)
             if self._identity is None:
                 found = Path(self.path).stat()
                 self._identity = (found.st_dev, found.st_ino)
@@ -339,9 +360,16 @@ class Database:
         in_doubt = _primary(error) == sqlite3.SQLITE_IOERR
         return self.translate(error, Outcome.UNKNOWN if in_doubt else Outcome.NOT_APPLIED) or error
 
-    def _accessible(self) -> bool:
+    def _seen_from_outside(self, code: int, text: str) -> tuple[type[IalStoreError], str]:
+        """Return the meaning of a code that has several, by what the file system says."""
         file = Path(self.path)
-        return os.access(file, os.R_OK | os.W_OK) and os.access(file.parent, os.W_OK | os.X_OK)
+        if code != sqlite3.SQLITE_IOERR and not (
+            os.access(file, os.R_OK | os.W_OK) and os.access(file.parent, os.W_OK | os.X_OK)
+        ):
+            return AccessDeniedError, "the file or its folder can't be written; see their modes"
+        if is_full(self.path):
+            return StorageFullError, _FULL
+        return UnavailableError, text
 
     # -- forks ----------------------------------------------------------------------------------
 

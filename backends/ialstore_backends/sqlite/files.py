@@ -18,7 +18,16 @@ from urllib.parse import quote
 
 from ialstore.errors import ConfigurationError, StoreNotReadyError, UnavailableError
 
-__all__ = ["APPLICATION_ID", "FORMAT", "create_file", "file_uri", "prepare", "require_ours"]
+__all__ = [
+    "APPLICATION_ID",
+    "FORMAT",
+    "create_file",
+    "file_uri",
+    "is_full",
+    "prepare",
+    "require_ours",
+    "sync_folder",
+]
 
 FORMAT: Final = 1
 """``PRAGMA user_version``: the layout of everything in the file."""
@@ -52,6 +61,32 @@ def _create(path: str) -> None:
         return
     os.close(descriptor)
     Path(path).chmod(0o600)  # whatever the umask took away
+
+
+def sync_folder(path: str) -> None:
+    """Put the names of a file and its log on the disk.
+
+    SQLite does it with the first commit, too, but passes over an error: a log whose name is lost
+    takes acknowledged writes with it.
+    """
+    if os.name != "posix":  # pragma: no cover - elsewhere folders can't be opened
+        return
+    folder = os.open(Path(path).parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def is_full(path: str) -> bool:
+    """Whether the file system of a file has no room left, or no name for another file."""
+    if not hasattr(os, "statvfs"):  # pragma: no cover - Windows
+        return False
+    try:
+        there = os.statvfs(Path(path).parent)
+    except OSError:
+        return False
+    return not there.f_bavail or bool(there.f_files and not there.f_favail)
 
 
 def file_uri(path: str) -> str:
