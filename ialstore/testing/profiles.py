@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from hypothesis import HealthCheck, Phase, settings
@@ -28,12 +28,18 @@ class Profile:
         machine_examples: runs of each state machine.
         machine_steps: calls of a run at most.
         property_examples: examples of each other property.
+        fault_points: calls at which a program is killed, or fails, of each kind; None for all.
+        fault_cuts: moments at which the power is taken from each recorded program.
+        fault_mutants: damaged copies of a file that are read.
         fixed: try the same examples in every run.
     """
 
     machine_examples: int
     machine_steps: int
     property_examples: int
+    fault_points: int | None = 6
+    fault_cuts: int = 100
+    fault_mutants: int = 100
     fixed: bool = False
 
     def machine(self, **changed: Any) -> settings:
@@ -68,7 +74,14 @@ class Profile:
 
 PROFILES: Final = {
     "default": Profile(machine_examples=30, machine_steps=30, property_examples=50),
-    "thorough": Profile(machine_examples=1000, machine_steps=60, property_examples=2000),
+    "thorough": Profile(
+        machine_examples=1000,
+        machine_steps=60,
+        property_examples=2000,
+        fault_points=None,
+        fault_cuts=2000,
+        fault_mutants=3000,
+    ),
 }
 
 
@@ -87,7 +100,5 @@ def profile(environ: Mapping[str, str] | None = None) -> Profile:
         )
     found = PROFILES[name]
     if name == "default" and environ.get("CI"):
-        return Profile(
-            found.machine_examples, found.machine_steps, found.property_examples, fixed=True
-        )
+        return replace(found, fixed=True)
     return found
