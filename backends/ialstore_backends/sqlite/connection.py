@@ -23,7 +23,6 @@ its snapshot, and with it the log, alive.
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import sqlite3
@@ -37,20 +36,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from ialstore.errors import (
-    AccessDeniedError,
     ConfigurationError,
     CorruptError,
     DeadlineExceededError,
     IalStoreError,
     Outcome,
-    StorageFullError,
     StoreNotReadyError,
     UnavailableError,
 )
+from ialstore_backends.sqlite.failures import is_busy, is_in_doubt, translated
 from ialstore_backends.sqlite.files import (
     create_file,
     file_uri,
-    is_full,
     prepare,
     require_ours,
     sync_folder,
@@ -76,30 +73,6 @@ _PAUSE_SECONDS: Final = 0.002
 _STEPS_PER_LOOK: Final = 50_000
 """Steps of SQLite's machine between two looks at the deadline: about a millisecond."""
 _MOST_IDLE: Final = 32
-
-
-_FULL: Final = "no room left on the device or in a quota"
-_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
-_MEANINGS: Final[Mapping[int, tuple[type[IalStoreError], str]]] = {
-    **dict.fromkeys(_BUSY, (DeadlineExceededError, "another process holds the write lock")),
-    sqlite3.SQLITE_INTERRUPT: (DeadlineExceededError, "the time for the call was used up"),
-    sqlite3.SQLITE_FULL: (StorageFullError, _FULL),
-    sqlite3.SQLITE_CORRUPT: (CorruptError, "the file is damaged; restore a backup"),
-    sqlite3.SQLITE_NOTADB: (CorruptError, "not a SQLite database; name another file"),
-    sqlite3.SQLITE_ERROR: (CorruptError, "the tables are not as expected; run check"),
-    sqlite3.SQLITE_READONLY: (UnavailableError, "the file was opened for reading only"),
-    sqlite3.SQLITE_PERM: (AccessDeniedError, "the file can't be used; see its mode"),
-    sqlite3.SQLITE_CANTOPEN: (UnavailableError, "the file or its log can't be opened"),
-    sqlite3.SQLITE_IOERR: (UnavailableError, "reading or writing failed"),
-}
-_AMBIGUOUS: Final = frozenset(
-    {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
-)
-"""What SQLite says of modes, of a full disk, and of calls that failed for no lasting reason."""
-_KINDS: Final[Mapping[int, type[IalStoreError]]] = {
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), AccessDeniedError),
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), StorageFullError),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +187,7 @@ class Database:
 
         Raises:
             ConfigurationError: the file belongs to another application.
-            StoreNotReadyError: its format is newer than this library.
+            StoreNotReadyError: its format is not this library's.
         """
         with self.reading(op) as connection:
             self.until_free(op, lambda: require_ours(connection, self.path))
@@ -233,7 +206,7 @@ class Database:
 
     def _pause(self, op: Operation, error: sqlite3.OperationalError) -> None:
         """Wait before the next try; raise when there is none, for want of time or of sense."""
-        if _primary(error) not in _BUSY:
+        if not is_busy(error):
             raise error
         try:
             op.remaining()
@@ -244,20 +217,8 @@ class Database:
     def translate(
         self, error: Exception, outcome: Outcome = Outcome.NOT_APPLIED
     ) -> IalStoreError | None:
-        """Return the error of ialstore for one of SQLite or of the file system."""
-        if isinstance(error, OSError):
-            kind = _KINDS.get(error.errno or 0, UnavailableError)
-            return kind(f"{self.path}: {error.strerror}", retryable=kind is UnavailableError)
-        if not isinstance(error, sqlite3.Error) or not hasattr(error, "sqlite_errorcode"):
-            return None
-        kind, text = _MEANINGS.get(_primary(error), (UnavailableError, "SQLite failed"))
-        if _primary(error) in _AMBIGUOUS:
-            kind, text = self._seen_from_outside(_primary(error), text)
-        return kind(
-            f"{self.path}: {text} ({error.sqlite_errorname})",
-            retryable=kind in (DeadlineExceededError, UnavailableError),
-            outcome=outcome,
-        )
+        """Return the error of ialstore for one of SQLite, of the file system, or of a row."""
+        return translated(error, self.path, outcome)
 
     def close(self) -> None:
         """Close every connection; called when none is lent."""
@@ -352,24 +313,10 @@ class Database:
             raise
         return connection
 
-    # -- errors ---------------------------------------------------------------------------------
-
     def _commit_failed(self, error: sqlite3.Error) -> Exception:
         """Return the error to raise for a statement that was to commit."""
-        # After an I/O error the commit may stand in the log all the same.
-        in_doubt = _primary(error) == sqlite3.SQLITE_IOERR
-        return self.translate(error, Outcome.UNKNOWN if in_doubt else Outcome.NOT_APPLIED) or error
-
-    def _seen_from_outside(self, code: int, text: str) -> tuple[type[IalStoreError], str]:
-        """Return the meaning of a code that has several, by what the file system says."""
-        file = Path(self.path)
-        if code != sqlite3.SQLITE_IOERR and not (
-            os.access(file, os.R_OK | os.W_OK) and os.access(file.parent, os.W_OK | os.X_OK)
-        ):
-            return AccessDeniedError, "the file or its folder can't be written; see their modes"
-        if is_full(self.path):
-            return StorageFullError, _FULL
-        return UnavailableError, text
+        outcome = Outcome.UNKNOWN if is_in_doubt(error) else Outcome.NOT_APPLIED
+        return self.translate(error, outcome) or error
 
     # -- forks ----------------------------------------------------------------------------------
 
@@ -461,10 +408,6 @@ class _Turn(AbstractContextManager[None]):
         trace: TracebackType | None,
     ) -> None:
         self._lock.release()
-
-
-def _primary(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _close_all(connections: list[Connection]) -> None:

@@ -23,7 +23,6 @@ __all__ = [
     "FORMAT",
     "create_file",
     "file_uri",
-    "is_full",
     "prepare",
     "require_ours",
     "sync_folder",
@@ -76,17 +75,6 @@ def sync_folder(path: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def is_full(path: str) -> bool:
-    """Whether the file system of a file has no room left, or no name for another file."""
-    if not hasattr(os, "statvfs"):  # pragma: no cover - Windows
-        return False
-    try:
-        there = os.statvfs(Path(path).parent)
-    except OSError:
-        return False
-    return not there.f_bavail or bool(there.f_files and not there.f_favail)
 
 
 def file_uri(path: str) -> str:
