@@ -27,10 +27,11 @@ from typing import Any
 from ialstore import Message
 from ialstore.ids import HIGHEST_ID, LOWEST_ID
 from ialstore.listing import HistoryQuery
-from ialstore.model import EncodedMessage, encode_message
+from ialstore.model import encode_message
 from ialstore_backends.memory import MemoryConversationStore
 from ialstore_backends.sqlite import SqliteConversationStore
 from ialstore_backends.sqlite import conversation_statements as statements
+from ialstore_backends.sqlite.message_rows import row_of
 
 USERS = 20
 SESSIONS = 5
@@ -83,26 +84,6 @@ def make_messages(count: int, *, rich: bool, seed: int) -> list[Message]:
         )
         for _ in range(count)
     ]
-
-
-def row_of(entry: EncodedMessage) -> tuple[Any, ...]:
-    """Return the row of a message as the store writes it."""
-    message = entry.message
-    return (
-        message.user_id,
-        message.id,
-        entry.content_hash,
-        message.session_id,
-        entry.expires,
-        message.tokens,
-        message.name,
-        message.turn_id,
-        message.source_id,
-        message.summary,
-        entry.metadata_text,
-        message.content,
-        entry.payload_text,
-    )
 
 
 def open_bare(path: Path) -> sqlite3.Connection:
@@ -174,7 +155,7 @@ def measure_history(folder: Path, case: str, count: int, *, rich: bool) -> Resul
                 statements.HISTORY[True, True],
                 (user_id, session_id, LOWEST_ID, HIGHEST_ID, int(time.time()), 20),
             ).fetchall()
-            return [(row, decoded(row[8]), decoded(row[10])) for row in rows]
+            return [(row, decoded(row[10]), decoded(row[11])) for row in rows]
 
         def pairs() -> Iterator[tuple[Action, Action]]:
             for one in random.Random(3).choices(messages, k=count):

@@ -247,6 +247,23 @@ def test_a_format_newer_than_the_library_is_refused(
         reopened.check()
 
 
+def test_a_format_older_than_the_library_is_refused_and_left_alone(
+    path: Path, store: SqliteConversationStore
+) -> None:
+    store.append(new())
+    store.close()
+    older = sqlite3.connect(path)
+    older.execute("PRAGMA user_version = 1")
+    older.close()
+    before = path.read_bytes()
+    with (
+        SqliteConversationStore(path) as reopened,
+        pytest.raises(StoreNotReadyError, match="format 1, this library reads 2: export it"),
+    ):
+        reopened.append(new())
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("is_open", [False, True])
 @pytest.mark.parametrize("call", ["setup", "check"])
 def test_setup_and_check_refuse_a_newer_format_of_a_store_and_of_an_index(

@@ -25,6 +25,7 @@ from ialstore import (
 )
 from ialstore.url import StoreURL
 from ialstore_backends.sqlite import SqliteConversationStore, SqliteOptions
+from ialstore_backends.sqlite import conversation_statements as sql
 
 START = datetime(2024, 2, 29, 12, tzinfo=UTC)
 
@@ -341,6 +342,138 @@ def test_a_damaged_user_id_raises_in_the_listing_of_users(
     assert "secret" not in str(caught.value)
     (fault,) = store.check()
     assert "secret" not in fault
+
+
+PLAUSIBLE: dict[str, object] = {
+    "id": "018df4bc-5600-701c-a825-8d9bbc78b380",  # of the same session and role, but later
+    "session_id": "another",
+    "expires": 2**33,
+    "tokens": 8,
+    "name": "another",
+    "turn_id": "another",
+    "source_id": "another",
+    "summary": "another",
+    "metadata": '{"a": 2}',
+    "payload": "[2]",
+    "content": "hellp",
+    "checksum": 8,
+    "short_checksum": 8,
+}
+LISTED = {"id", "session_id", "expires", "tokens", "summary"}
+"""Columns that summaries and the listings of sessions and users look at."""
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+@pytest.mark.parametrize("column", PLAUSIBLE)
+def test_damage_that_looks_like_data_raises_in_every_read_of_it(
+    path: Path, store: SqliteConversationStore, column: str, *, is_plain: bool
+) -> None:
+    """C5: a flipped bit is rarely as kind as to leave no text."""
+    message = new("hello")
+    if not is_plain:
+        message = replace(
+            message,
+            payload=[1],
+            name="name",
+            turn_id="turn",
+            source_id="source",
+            summary="summary",
+            tokens=7,
+            metadata={"a": 1},
+            expires_at=START + timedelta(days=1),
+        )
+    store.append(message)
+    run_sql(path, f"UPDATE message SET {column} = ?", PLAUSIBLE[column])  # noqa: S608 - names of the test
+    whole: list[Callable[[], object]] = [
+        lambda: store.get("u", [message.id]),
+        lambda: store.history("u"),
+    ]
+    listed: list[Callable[[], object]] = [
+        lambda: store.summaries("u"),
+        lambda: store.sessions("u"),
+        store.users,
+    ]
+    shown = LISTED | {"short_checksum"} | ({"content"} if is_plain else set())
+    for call in (whole if column != "short_checksum" else []) + (listed if column in shown else []):
+        if column == "id" and call is whole[0]:
+            continue  # nobody finds it under its id
+        with pytest.raises(CorruptError) as caught:
+            call()
+        assert str(path) in str(caught.value)
+    (fault,) = store.check()
+    assert "row 1 (message " in fault
+
+
+@pytest.mark.parametrize("column", ["user_id", "session_id"])
+def test_rows_that_changed_places_raise(
+    path: Path, store: SqliteConversationStore, column: str
+) -> None:
+    """C6: never another's message, whatever an index says."""
+    store.append(new("one", user="a", session="a"))
+    store.append(new("two", user="a" if column == "session_id" else "b", session="b"))
+    run_sql(
+        path,
+        f"UPDATE message SET {column} = CASE {column} WHEN 'a' THEN 'b' ELSE 'a' END",  # noqa: S608 - names of the test
+    )
+    for call in (
+        lambda: store.history("a"),
+        lambda: store.summaries("a"),
+        lambda: store.sessions("a"),
+        store.users,
+    ):
+        with pytest.raises(CorruptError):
+            call()
+
+
+WRONG_TURNS = {
+    "another message": ("GET", "AND id = ?", "AND id <> ?"),
+    "another session": ("HISTORY", "session_id = ?", "session_id <> ?"),
+    "another session in short": ("SUMMARIES", "session_id = ?", "session_id <> ?"),
+    "out of order": ("HISTORY", "ORDER BY id DESC", "ORDER BY id"),
+    "out of order in short": ("SUMMARIES", "ORDER BY id DESC", "ORDER BY id"),
+    "none": ("SESSIONS", "AND id = its_id", "AND id = its_id || 'x'"),
+    "the message of another session": ("SESSIONS", "AND id = its_id", "AND session_id > 's'"),
+    "no user": ("USERS", "SELECT its_user", "SELECT x'00'"),
+}
+
+
+@pytest.mark.parametrize("turn", WRONG_TURNS)
+def test_an_index_that_leads_to_what_was_not_asked_for_raises(
+    store: SqliteConversationStore, monkeypatch: pytest.MonkeyPatch, turn: str
+) -> None:
+    """C5, C6: sound rows in the wrong place, as pages of an index that were exchanged give them."""
+    one, other = new("one", seq=1), new("two", seq=2)
+    store.append(one, other, new("three", session="t"), new("four", session="t", seq=3))
+    name, right, wrong = WRONG_TURNS[turn]
+    statement = getattr(sql, name)
+    if isinstance(statement, str):
+        assert right in statement
+        monkeypatch.setattr(sql, name, statement.replace(right, wrong))
+    else:
+        changed = {which: text.replace(right, wrong) for which, text in statement.items()}
+        monkeypatch.setattr(sql, name, changed)
+    calls: dict[str, Callable[[], object]] = {
+        "GET": lambda: store.get("u", [one.id]),
+        "HISTORY": lambda: store.history("u", session_id="s"),
+        "SUMMARIES": lambda: store.summaries("u", session_id="s"),
+        "SESSIONS": lambda: store.sessions("u"),
+        "USERS": store.users,
+    }
+    with pytest.raises(CorruptError):
+        calls[name]()
+
+
+def test_a_damaged_message_is_no_duplicate_and_no_conflict_and_replace_mends_it(
+    path: Path, store: SqliteConversationStore
+) -> None:
+    message = new("hello")
+    store.append(message)
+    for value in ("hellp", "hello"):
+        run_sql(path, "UPDATE message SET content = ?, checksum = checksum + 1", value)
+        with pytest.raises(CorruptError):
+            store.append(message)
+    assert store.replace(message)
+    assert store.append(message).duplicates == (message.id,)
 
 
 # -- expiry and conflicts

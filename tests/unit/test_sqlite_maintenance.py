@@ -418,8 +418,8 @@ def test_check_names_files_that_others_may_read(path: Path, store: SqliteConvers
         ("DROP INDEX message_by_session", "message_by_session is missing"),
         ("ALTER TABLE message ADD COLUMN more", "message is not as this library makes it"),
         ("DROP TABLE meta", "meta is missing"),
-        ("UPDATE message SET content = 'forged'", "1 messages .* do not agree with their hash"),
-        ("UPDATE message SET metadata = '{'", "1 messages .* do not agree with their hash"),
+        ("UPDATE message SET content = 'forged'", "1 messages .* do not agree with their checksum"),
+        ("UPDATE message SET metadata = '{'", "1 messages .* do not agree with their checksum"),
     ],
 )
 def test_check_names_what_is_not_as_expected(
@@ -470,8 +470,56 @@ def test_check_names_the_row_that_is_damaged(
     (fault,) = store.check()
     assert "zz" not in fault
     assert re.search(
-        "1 messages .* do not agree with their hash, .* row 2 \\(message .*: restore", fault
+        "1 messages .* do not agree with their checksum: row 2 \\(message .*: delete them", fault
     )
+
+
+def test_check_names_ten_damaged_rows_and_counts_the_others(
+    path: Path, store: SqliteConversationStore
+) -> None:
+    store.append(*[new("x") for _ in range(12)])
+    run_sql(path, "UPDATE message SET tokens = 5")
+    (fault,) = store.check()
+    assert fault.startswith("12 messages")
+    assert re.search("row 10 .* and 2 more: delete them", fault)
+    assert "row 11" not in fault
+
+
+def test_check_names_an_index_that_lost_an_entry(
+    path: Path, store: SqliteConversationStore
+) -> None:
+    """C5: no read can miss what an index does not lead to."""
+    store.append(*[new("x") for _ in range(3)])
+    run_sql(
+        path,
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = replace(sql, 'expires)', 'expires) WHERE id IS NULL') "
+        "WHERE name = 'message_by_session'",
+    )
+    run_sql(path, "DELETE FROM message WHERE rowid = 2")  # and not its entry in that index
+    run_sql(
+        path,
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = replace(sql, ' WHERE id IS NULL', '') "
+        "WHERE name = 'message_by_session'",
+    )
+    store.close()
+    with SqliteConversationStore(path) as reopened:
+        assert any("wrong # of entries in index" in fault for fault in reopened.check())
+
+
+def test_optimize_leaves_what_only_seems_to_be_expired(
+    path: Path, store: SqliteConversationStore, clock: Clock
+) -> None:
+    """C5: a damaged expiry hides a message; what check can name is still there."""
+    soon = START + timedelta(seconds=1)
+    store.append(new("expired", expires_at=soon), new("hidden"))
+    run_sql(path, "UPDATE message SET expires = 1 WHERE expires IS NULL")
+    clock.now = soon
+    report = store.optimize("u")
+    assert report.removed == 1
+    assert report.notes == ("1 messages that seem to be expired are damaged: run check",)
+    assert "(message " in store.check()[0]
 
 
 def test_check_names_damage(path: Path, store: SqliteConversationStore) -> None:

@@ -35,7 +35,9 @@ from ialstore_backends.sqlite import (
     SqliteVectorIndex,
     maintenance,
 )
-from ialstore_backends.sqlite.held import HeldUsers
+from ialstore_backends.sqlite import vector_statements as sql
+from ialstore_backends.sqlite.held import HeldUsers, State
+from ialstore_backends.sqlite.vector_rows import changed_state
 from ialstore_backends.sqlite.vector_statements import NUMBER_BITS
 
 START = datetime(2024, 2, 29, 12, tzinfo=UTC)
@@ -364,9 +366,71 @@ def test_damage_is_never_a_shorter_answer(path: Path, name: str, cache_mb: float
             handle.index.get("u", [record(2).id])
     assert len(handle.search("v")) == 1
 
-    run(path, "DELETE FROM vectors WHERE number = ?", (1 << NUMBER_BITS) + 2)
-    assert len(handle.search()) == 2
+    if column == "id":  # not to be found by its id, but by its user
+        assert handle.index.erase("u").vectors == 3
+        assert handle.search() == []
+    else:
+        assert handle.index.delete("u", [record(2).id]) == 1
+        assert len(handle.search()) == 2
     handle.index.close()
+
+
+@pytest.mark.parametrize("cache_mb", [0, 1])
+def test_a_vector_that_is_missing_is_noticed_and_can_be_put_back(
+    path: Path, cache_mb: float
+) -> None:
+    """C5: the row of a user counts its vectors."""
+    handle = Handle(path, cache_mb=cache_mb)
+    handle.index.upsert("u", [record(1), record(2), record(3)])
+    run(path, "DELETE FROM vectors WHERE number = ?", (1 << NUMBER_BITS) + 2)
+    for _ in range(2):
+        with pytest.raises(CorruptError, match="one of the 3 vectors of user 1 is missing"):
+            handle.search()
+    assert "user 1 in vector_users" in handle.index.check()[0]
+    assert handle.index.erase("u").vectors == 2
+    assert handle.search() == []
+    assert handle.index.check() == []
+    handle.index.close()
+
+
+def test_a_vector_that_goes_missing_from_what_is_held_is_noticed(path: Path, one: Handle) -> None:
+    one.index.upsert("u", [record(1), record(2)])
+    one.search()
+    one.index.upsert("u", [record(3)])
+    run(path, "DELETE FROM vectors WHERE number = ?", (1 << NUMBER_BITS) + 3)
+    with pytest.raises(CorruptError, match="missing"):
+        one.search()
+
+
+def test_a_user_whose_vectors_are_all_missing_can_be_erased(path: Path, one: Handle) -> None:
+    one.index.upsert("u", [record(1)])
+    run(path, "DELETE FROM vectors")
+    assert one.index.delete("u", [record(1).id]) == 0
+    assert one.index.count("u") == 1
+    report = one.index.erase("u")
+    assert (report.vectors, report.remaining) == (0, 0)
+    assert one.index.check() == []
+
+
+def test_vectors_out_of_order_are_noticed(one: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that stands in the place of another may hold sound rows."""
+    one.index.upsert("u", [record(1), record(2)])
+    backwards = sql.READ.replace("ORDER BY number", "ORDER BY number DESC")
+    monkeypatch.setattr(sql, "READ", backwards)
+    with pytest.raises(CorruptError, match="out of order"):
+        one.search()
+
+
+def test_an_index_that_leads_to_another_vector_is_noticed(
+    one: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one.index.upsert("u", [record(1), record(2)])
+    monkeypatch.setattr(sql, "GET", sql.GET.replace("id IN", "id NOT IN"))
+    with pytest.raises(CorruptError, match="by id is damaged"):
+        one.index.get("u", [record(1).id])
+    monkeypatch.setattr(sql, "IDS", sql.IDS.replace("ORDER BY id", "ORDER BY id DESC"))
+    with pytest.raises(CorruptError, match="by id is damaged"):
+        one.index.ids("u")
 
 
 def test_damage_in_what_is_new_is_noticed_too(path: Path, one: Handle) -> None:
@@ -390,14 +454,14 @@ def test_an_expiry_after_all_times_raises_when_its_vector_is_read(path: Path, on
 def test_a_damaged_id_raises_in_the_listing_of_ids(path: Path, one: Handle, damaged: Any) -> None:
     one.index.upsert("u", [record(1), record(2)])
     run(path, "UPDATE vectors SET id = ? WHERE number = ?", damaged, (1 << NUMBER_BITS) + 2)
-    with pytest.raises(CorruptError, match="an id is damaged"):
+    with pytest.raises(CorruptError, match="the stored vector with a damaged id is damaged"):
         one.index.ids("u")
 
 
 def test_a_damaged_user_id_raises_in_the_listing_of_users(path: Path, one: Handle) -> None:
     one.index.upsert("u", [record(1)])
     run(path, "UPDATE vector_users SET user_id = x'00'")
-    with pytest.raises(CorruptError, match="an id is damaged"):
+    with pytest.raises(CorruptError, match="user 1 in vector_users is damaged"):
         one.index.users()
 
 
@@ -453,7 +517,8 @@ def test_check_counts_vectors_of_another_length(path: Path, one: Handle) -> None
 def test_a_user_whose_numbers_are_used_up_takes_none_of_anothers(path: Path, one: Handle) -> None:
     one.index.upsert("u", [record(1)])
     one.index.upsert("v", [record(1)])
-    run(path, "UPDATE vector_users SET written = ? WHERE user = 1", 2**NUMBER_BITS - 2)
+    state = State(user=1, written=2**NUMBER_BITS - 2, removals=0, total=1)
+    run(path, sql.CHANGE_STATE, *changed_state("u", state))
     one.index.upsert("u", [record(2)])
     with pytest.raises(IalStoreError):
         one.index.upsert("u", [record(3)])
@@ -558,3 +623,15 @@ def test_optimize_removes_what_is_expired_in_batches(path: Path) -> None:
         now = START
         assert index.count("u") == 1
         assert index.count("v") == 1
+
+
+def test_optimize_leaves_what_only_seems_to_be_expired(path: Path, one: Handle) -> None:
+    """C5: a damaged expiry hides a vector; what check can name is still there."""
+    one.index.upsert("u", [record(n, expires_at=START) for n in (1, 2)] + [record(3)])
+    run(path, "UPDATE vectors SET expires = 1 WHERE number = ?", (1 << NUMBER_BITS) + 3)
+    report = one.index.optimize("u")
+    assert report.removed == 2
+    assert report.notes == ("1 vectors that seem to be expired are damaged: run check",)
+    assert "(vector of " in one.index.check()[0]
+    with pytest.raises(CorruptError):
+        one.search()

@@ -5,20 +5,19 @@ Its SQL, and with it the layout of the file, is in ``conversation_statements``.
 
 from __future__ import annotations
 
-import codecs
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
 from ialstore.capabilities import ConversationCapabilities
 from ialstore.conversation import ConversationStore
-from ialstore.decoding import DAMAGE, check_stored_tokens, decode_message, shown_id, stored_role
-from ialstore.errors import ConflictError, CorruptError, IalStoreError
-from ialstore.limits import SUMMARY_CHARACTERS
-from ialstore.listing import HistoryQuery, Rows, session_rows, take_rows
+from ialstore.decoding import shown_id
+from ialstore.errors import ConflictError, IalStoreError
+from ialstore.listing import HistoryQuery, Rows, session_rows
 from ialstore.model import (
     AppendResult,
     EncodedMessage,
@@ -30,7 +29,24 @@ from ialstore.model import (
 )
 from ialstore_backends.sqlite import conversation_statements as sql
 from ialstore_backends.sqlite.connection import Connection, Database, SqliteOptions
-from ialstore_backends.sqlite.maintenance import check_file, compact, mark_erased, scrub
+from ialstore_backends.sqlite.failures import DamagedRowError
+from ialstore_backends.sqlite.maintenance import (
+    check_file,
+    compact,
+    damaged_rows,
+    every_row,
+    mark_erased,
+    scrub,
+)
+from ialstore_backends.sqlite.message_rows import (
+    Row,
+    is_intact,
+    read_message,
+    read_summary,
+    row_of,
+    take_messages,
+    take_summaries,
+)
 
 if TYPE_CHECKING:
     from ialstore.component import Progress, StoreSettings
@@ -40,7 +56,8 @@ if TYPE_CHECKING:
 __all__ = ["SqliteConversationStore"]
 
 _ROUNDS: Final = 3
-_Row = tuple[Any, ...]
+_BLOCK_ROWS: Final = 32
+"""Read at once: not many, as each may have a megabyte."""
 
 
 class SqliteConversationStore(ConversationStore):
@@ -87,7 +104,7 @@ class SqliteConversationStore(ConversationStore):
     def _append(
         self, op: Operation, user_id: str, entries: Sequence[EncodedMessage]
     ) -> AppendResult:
-        if len(entries) == 1 and self._db.write(op, sql.INSERT_NEW, _values(entries[0])):
+        if len(entries) == 1 and self._db.write(op, sql.INSERT_NEW, row_of(entries[0])):
             return AppendResult((entries[0].message.id,))
         stored: list[str] = []
         duplicates: list[str] = []
@@ -96,13 +113,13 @@ class SqliteConversationStore(ConversationStore):
             for entry in entries:
                 one = entry.message.id
                 there = None
-                if not connection.execute(sql.INSERT_NEW, _values(entry)).rowcount:
-                    there = connection.execute(sql.HASH, (user_id, one, op.now)).fetchone()
+                if not connection.execute(sql.INSERT_NEW, row_of(entry)).rowcount:
+                    there = connection.execute(sql.GET, (user_id, one, op.now)).fetchone()
                     if there is None:
-                        connection.execute(sql.INSERT_OR_REPLACE, _values(entry))
+                        connection.execute(sql.INSERT_OR_REPLACE, row_of(entry))
                 if there is None:
                     stored.append(one)
-                elif there == (entry.content_hash,):
+                elif read_message(user_id, there).content_hash == entry.content_hash:
                     duplicates.append(one)
                 else:
                     conflicts.append(one)
@@ -113,17 +130,17 @@ class SqliteConversationStore(ConversationStore):
     def _replace(self, op: Operation, entry: EncodedMessage) -> bool:
         message = entry.message
         key = (message.user_id, message.id)
-        values = (*_values(entry)[len(key) :], *key, message.session_id, op.now)
+        values = (*row_of(entry)[len(key) :], *key, message.session_id, op.now)
         if self._db.write(op, sql.REPLACE, values):
             return True
-        there = self._db.read(op, sql.SESSION_OF, (*key, op.now))
-        if there and there != [(message.session_id,)]:
+        there = self._db.read(op, sql.GET, (*key, op.now))
+        if there and read_message(message.user_id, there[0]).session_id != message.session_id:
             raise ConflictError(f"{message.id} belongs to another session", ids=[message.id])
         return False
 
     def _load(self, op: Operation, entries: Sequence[EncodedMessage]) -> None:
         with self._db.writing(op) as connection:
-            connection.executemany(sql.INSERT_OR_REPLACE, map(_values, entries))
+            connection.executemany(sql.INSERT_OR_REPLACE, map(row_of, entries))
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -131,42 +148,27 @@ class SqliteConversationStore(ConversationStore):
         with self._db.reading(op) as connection:
             if len(ids) > 1:
                 connection.execute("BEGIN")
-            found: list[_Row] = []
+            found: dict[str, Message] = {}
             for one in ids:
                 values = (user_id, one, op.now)
-                found += self._db.until_free(op, partial(connection.execute, sql.GET, values))
-        return {message.id: message for message in self._messages(user_id, found)}
+                cursor = self._db.until_free(op, partial(connection.execute, sql.GET, values))
+                for row in cursor.fetchall():
+                    found[one] = read_message(user_id, row)
+                    if found[one].id != one:
+                        raise DamagedRowError(f"the index entry of {one} is damaged")
+        return found
 
     def _history(self, op: Operation, query: HistoryQuery) -> Rows[Message]:
         with self._db.reading(op) as connection:
             cursor = self._range(connection, op, sql.HISTORY, query)
-            rows = take_rows(cursor, query.limit, _row_bytes)
+            rows = take_messages(query, _in_blocks(cursor))
             cursor.close()
-        return Rows(self._messages(query.user_id, rows.items), rows.more)
+        return rows
 
     def _summaries(self, op: Operation, query: HistoryQuery) -> Rows[MessageSummary]:
         with self._db.reading(op) as connection:
-            rows = self._range(connection, op, sql.SUMMARIES, query).fetchall()
-        summaries = [self._summary(query.user_id, row) for row in rows[: query.limit]]
-        return Rows(summaries, len(rows) > query.limit)
-
-    def _messages(self, user_id: str, rows: Sequence[_Row]) -> list[Message]:
-        try:
-            return _decode(user_id, rows)
-        except CorruptError as error:
-            raise CorruptError(f"{self._db.path}: {error}") from error
-
-    def _summary(self, user_id: str, row: _Row) -> MessageSummary:
-        try:
-            return _decode_summary(user_id, row)
-        except UnicodeDecodeError:
-            cause = None  # it holds the text
-        except DAMAGE as error:
-            cause = error
-        raise self._damaged(f"the stored message {shown_id(row[0])}") from cause
-
-    def _damaged(self, what: str) -> CorruptError:
-        return CorruptError(f"{self._db.path}: {what} is damaged; run check, or restore a backup")
+            found = self._range(connection, op, sql.SUMMARIES, query).fetchall()
+        return take_summaries(query, found)
 
     def _range(
         self,
@@ -186,19 +188,17 @@ class SqliteConversationStore(ConversationStore):
         self, op: Operation, user_id: str, limit: int, after: SessionInfo | None
     ) -> Rows[SessionInfo]:
         rows = self._db.read(op, sql.SESSIONS, {"user": user_id, "now": op.now})
-        try:
-            newest = {one: last for one, last in rows if last is not None}
-            for one, last in newest.items():
-                stored_role(last, one)
-            return session_rows(newest, limit, after)
-        except DAMAGE as error:
-            raise self._damaged("a session or the id of its newest message") from error
+        return session_rows(_newest_of_each(user_id, rows), limit, after)
 
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         rows = self._db.read(op, sql.USERS, {"after": after or "", "limit": limit + 1})
-        users = [user_id for (user_id,) in rows]
-        if not all(type(user_id) is str for user_id in users):
-            raise self._damaged("a user id")
+        users: list[str] = []
+        for row in rows:
+            user_id = row[0]
+            if type(user_id) is not str:
+                raise DamagedRowError("a user id is damaged")
+            read_summary(user_id, row[1:])
+            users.append(user_id)
         return Rows(users[:limit], more=len(users) > limit)
 
     # -- removing and care ----------------------------------------------------------------------
@@ -237,44 +237,31 @@ class SqliteConversationStore(ConversationStore):
 
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
         rows = self._db.read(op, sql.EXPIRED_ROWS, (user_id, op.now))
-        removed = 0
+        removed = damaged = 0
         for first in range(0, len(rows), sql.CHUNK):
             op.renew()
             with self._db.writing(op) as connection:
-                removed += connection.executemany(
-                    sql.DELETE_EXPIRED_ROW,
-                    [(*row, user_id, op.now) for row in rows[first : first + sql.CHUNK]],
-                ).rowcount
+                for (row,) in rows[first : first + sql.CHUNK]:
+                    found = connection.execute(sql.EXPIRED_ROW, (row, user_id, op.now)).fetchone()
+                    if found is not None and _is_expired(user_id, found):
+                        removed += connection.execute(sql.DELETE_ROW, (row,)).rowcount
+                    elif found is not None:
+                        damaged += 1
             op.is_partly_applied = removed > 0
             progress(removed, len(rows))
         reclaimed, notes = compact(self._db, op)
+        if damaged:
+            notes += (f"{damaged} messages that seem to be expired are damaged: run check",)
         return OptimizeReport(removed, reclaimed, notes)
 
     def _check(self, op: Operation) -> list[str]:
         faults = check_file(self._db, op)
-        damaged: list[str] = []
-        after = 0
-        while True:
-            op.renew()
-            with self._db.reading(op) as connection:
-                connection.text_factory = _text_or_bytes
-                try:
-                    read = partial(connection.execute, sql.CHECK, (after,))
-                    rows = self._db.until_free(op, read).fetchall()
-                finally:
-                    connection.text_factory = str
-            if not rows:
-                break
-            after = rows[-1][0]
-            damaged += [
-                f"row {row[0]} (message {shown_id(row[3])})" for row in rows if not _is_intact(row)
-            ]
-        if damaged:
-            faults.append(
-                f"{len(damaged)} messages in {self._db.path} do not agree with their hash, "
-                f"the first is {damaged[0]}: restore them from a backup"
-            )
-        return faults
+        damaged = [
+            f"row {row[0]} (message {shown_id(row[3])})"
+            for row in every_row(self._db, op, sql.CHECK)
+            if not is_intact(row[1], row[3:], short_checksum=row[2])
+        ]
+        return faults + damaged_rows(self._db, "messages", damaged)
 
     # -- the frame ------------------------------------------------------------------------------
 
@@ -288,86 +275,29 @@ class SqliteConversationStore(ConversationStore):
         self._db.close()
 
 
-def _values(entry: EncodedMessage) -> _Row:
-    message = entry.message
-    return (
-        message.user_id,
-        message.id,
-        entry.content_hash,
-        message.session_id,
-        entry.expires,
-        message.tokens,
-        message.name,
-        message.turn_id,
-        message.source_id,
-        message.summary,
-        entry.metadata_text,
-        message.content,
-        entry.payload_text,
-    )
+def _in_blocks(cursor: sqlite3.Cursor) -> Iterable[Row]:
+    """Read some rows at once: going back and forth between SQLite and Python takes longer."""
+    return chain.from_iterable(iter(partial(cursor.fetchmany, _BLOCK_ROWS), []))
 
 
-def _decode(user_id: str, rows: Sequence[_Row]) -> list[Message]:
-    return [
-        decode_message(
-            id=one,
-            user_id=user_id,
-            session_id=session_id,
-            content=content,
-            payload_text=payload_text,
-            name=name,
-            turn_id=turn_id,
-            source_id=source_id,
-            summary=summary,
-            tokens=tokens,
-            metadata_text=metadata_text,
-            expires=expires,
-        )
-        for (
-            one,
-            session_id,
-            expires,
-            tokens,
-            name,
-            turn_id,
-            source_id,
-            summary,
-            metadata_text,
-            content,
-            payload_text,
-        ) in rows
-    ]
+def _newest_of_each(user_id: str, rows: Sequence[Row]) -> dict[str, str]:
+    """Return the id of the newest live message of each session."""
+    newest: dict[str, str] = {}
+    for row in rows:
+        session_id, message = row[0], read_summary(user_id, row[1:])
+        if message.session_id != session_id:
+            raise DamagedRowError("the name of a session is damaged")
+        newest[session_id] = message.id
+    return newest
 
 
-def _row_bytes(row: _Row) -> int:
-    metadata_text, content, payload_text = row[-3:]
-    # Most are ASCII: no call for them.
-    plain = type(content) is str and content.isascii()
-    size = len(content) if plain else _text_bytes(content)
-    if payload_text is not None:
-        size += _text_bytes(payload_text)
-    if metadata_text is not None:
-        size += _text_bytes(metadata_text)
-    return size
-
-
-def _text_bytes(text: object) -> int:
-    """Return the bytes of a text; what is none is damage, which is found when it is decoded."""
-    if type(text) is not str:
-        return 0
-    return len(text) if text.isascii() else len(text.encode())
-
-
-def _decode_summary(user_id: str, row: _Row) -> MessageSummary:
-    one, session_id, tokens, summary, beginning = row
-    if summary is None:
-        # The last character may be cut in two: a decoder that waits for more drops it.
-        summary = codecs.getincrementaldecoder("utf-8")().decode(beginning)[:SUMMARY_CHARACTERS]
-    if type(summary) is not str:
-        raise TypeError("a summary that is no text")
-    if tokens is not None:
-        check_stored_tokens(tokens)
-    return MessageSummary(one, user_id, session_id, stored_role(one, session_id), summary, tokens)
+def _is_expired(user_id: str, row: Row) -> bool:
+    """Whether the expiry of a row is what was written."""
+    try:
+        read_summary(user_id, row)
+    except DamagedRowError:
+        return False
+    return True
 
 
 def _remove(connection: Connection, op: Operation, rows_of: str, who: tuple[str, ...]) -> int:
@@ -378,19 +308,3 @@ def _remove(connection: Connection, op: Operation, rows_of: str, who: tuple[str,
         connection.executemany(sql.DELETE_ROW, [(rowid,) for rowid, _ in rows])
         op.renew()
     return live
-
-
-def _is_intact(row: _Row) -> bool:
-    try:
-        (message,) = _decode(row[1], [row[3:]])
-        return type(row[1]) is str and message.content_hash == row[2]
-    except IalStoreError:
-        return False
-
-
-def _text_or_bytes(stored: bytes) -> str | bytes:
-    """Return a text, or what should be one as it is, so that one row does not end a check."""
-    try:
-        return stored.decode()
-    except UnicodeDecodeError:
-        return stored

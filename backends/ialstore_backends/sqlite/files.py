@@ -28,7 +28,7 @@ __all__ = [
     "sync_folder",
 ]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """``PRAGMA user_version``: the layout of everything in the file."""
 APPLICATION_ID: Final = int.from_bytes(b"ialS", "big")
 """``PRAGMA application_id``: says whose file it is."""
@@ -91,7 +91,7 @@ def prepare(
 
     Raises:
         ConfigurationError: the file belongs to another application.
-        StoreNotReadyError: its format is newer than this library.
+        StoreNotReadyError: its format is not this library's.
         UnavailableError: SQLite can't keep a write-ahead log or overwrite what is deleted.
     """
     there = require_ours(connection, path)
@@ -130,7 +130,7 @@ def require_ours(connection: sqlite3.Connection, path: str) -> frozenset[str]:
 
     Raises:
         ConfigurationError: the file belongs to another application.
-        StoreNotReadyError: its format is newer than this library.
+        StoreNotReadyError: its format is not this library's.
     """
     # One statement, so that both numbers and the names are of the same moment.
     rows = connection.execute(
@@ -140,9 +140,14 @@ def require_ours(connection: sqlite3.Connection, path: str) -> frozenset[str]:
     application, version = rows[0][:2]
     names = frozenset(name for _, _, name in rows if name is not None)
     if application == APPLICATION_ID:
-        if version != FORMAT:
+        if version > FORMAT:
             raise StoreNotReadyError(
                 f"{path} has format {version}, this library knows {FORMAT}: upgrade ialstore"
+            )
+        if version < FORMAT:
+            raise StoreNotReadyError(
+                f"{path} has format {version}, this library reads {FORMAT}: export it with the "
+                "ialstore that wrote it, and import it into a new file"
             )
     elif application or version or names:
         raise ConfigurationError(

@@ -28,11 +28,13 @@ class State(NamedTuple):
         user: number of the user, never given to another, nor again after an erase.
         written: vectors written so far, replaced and removed ones included.
         removals: how often vectors were removed.
+        total: vectors there are, expired ones included.
     """
 
     user: int
     written: int
     removals: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,16 +10,27 @@ from __future__ import annotations
 import sqlite3
 import stat
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ialstore.errors import DeadlineExceededError, Outcome, StorageFullError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ialstore.operation import Operation
     from ialstore_backends.sqlite.connection import Connection, Database
 
-__all__ = ["check_file", "compact", "empty_log", "mark_erased", "scrub"]
+__all__ = [
+    "check_file",
+    "compact",
+    "damaged_rows",
+    "empty_log",
+    "every_row",
+    "mark_erased",
+    "scrub",
+]
 
 _PAUSE_SECONDS: Final = 0.005
 _WORTHWHILE_SHARE: Final = 0.25
@@ -79,7 +90,11 @@ def compact(database: Database, op: Operation) -> tuple[int, tuple[str, ...]]:
 
 
 def check_file(database: Database, op: Operation) -> list[str]:
-    """Return one sentence per fault of the file: modes, tables, damage, an unfinished erase."""
+    """Return one sentence per fault of the file: modes, tables, damage, an unfinished erase.
+
+    That each index has one entry for each row, and in order, is checked too, because no read would
+    miss what an index lost. It takes as long as the file is large.
+    """
     faults = [
         f"{path} may be read by others (mode {mode:o}): chmod 600 it"
         for path in (Path(database.path + suffix) for suffix in ("", "-wal", "-shm"))
@@ -93,12 +108,56 @@ def check_file(database: Database, op: Operation) -> list[str]:
                 faults.append(f"{name} is missing from {database.path}")
             elif there[name] != statement:
                 faults.append(f"{name} is not as this library makes it in {database.path}")
-        damage = connection.execute(f"PRAGMA quick_check({_MOST_FAULTS})").fetchall()
+        connection.op = None
+        damage = connection.execute(f"PRAGMA integrity_check({_MOST_FAULTS})").fetchall()
         faults += [f"{database.path} is damaged: {line}" for (line,) in damage if line != "ok"]
         held_up = "SELECT 1 FROM meta WHERE name IN ('unscrubbed', 'unemptied')"
         if "meta" in there and connection.execute(held_up).fetchone():
             faults.append(f"{database.path}: an erase was held up: run optimize to complete it")
     return faults
+
+
+def every_row(database: Database, op: Operation, statement: str) -> Iterator[tuple[Any, ...]]:
+    """Yield what a statement returns behind the first column of the row before, till the end.
+
+    A text that is not UTF-8 comes as bytes, so that one row does not end a check.
+    """
+    after = 0
+    while True:
+        op.renew()
+        with database.reading(op) as connection:
+            connection.text_factory = _text_or_bytes
+            try:
+                read = partial(connection.execute, statement, (after,))
+                rows = database.until_free(op, read).fetchall()
+            finally:
+                connection.text_factory = str
+        if not rows:
+            return
+        after = rows[-1][0]
+        yield from rows
+
+
+def _text_or_bytes(stored: bytes) -> str | bytes:
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored
+
+
+def damaged_rows(database: Database, what: str, rows: Sequence[str]) -> list[str]:
+    """Return a sentence that names damaged rows, if there are any."""
+    if not rows:
+        return []
+    named = ", ".join(rows[:_MOST_FAULTS])
+    more = len(rows) - _MOST_FAULTS
+    others = f" and {more} more" if more > 0 else ""
+    return [
+        (
+            f"{len(rows)} {what} in {database.path} do not agree with their checksum: "
+            f"{named}{others}: delete them, or restore a backup"
+        )
+    ]
 
 
 def _rewrite(database: Database, op: Operation) -> None:

@@ -8,33 +8,47 @@ than memory was granted for is searched block by block.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, replace
-from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack, cast
+from zlib import crc32
 
-import numpy as np
-
-from ialstore._text import from_seconds
 from ialstore.capabilities import VectorCapabilities
-from ialstore.decoding import DAMAGE, shown_id, stored_role
+from ialstore.decoding import shown_id
 from ialstore.errors import CorruptError, IalStoreError
-from ialstore.ids import LOWEST_ID, Role
 from ialstore.listing import Rows
 from ialstore.model import EraseReport, OptimizeReport
 from ialstore.vector import VectorIndex
-from ialstore.vector_model import EncodedRecord, IndexSpec, SearchQuery, SearchResult, check_vector
+from ialstore.vector_model import EncodedRecord, IndexSpec, SearchQuery, SearchResult
 from ialstore_backends._exact import ExactMatrix, Ranking, bytes_per_vector, merge
 from ialstore_backends.sqlite import vector_statements as sql
 from ialstore_backends.sqlite.connection import Connection, Database, SqliteOptions
+from ialstore_backends.sqlite.failures import DamagedRowError
 from ialstore_backends.sqlite.held import Held, HeldUsers, Slot, State
-from ialstore_backends.sqlite.maintenance import check_file, compact, mark_erased, scrub
+from ialstore_backends.sqlite.maintenance import (
+    check_file,
+    compact,
+    damaged_rows,
+    every_row,
+    mark_erased,
+    scrub,
+)
+from ialstore_backends.sqlite.vector_rows import (
+    Row,
+    changed_state,
+    is_id_intact,
+    is_intact,
+    read_entries,
+    read_id,
+    read_record,
+    read_state,
+    row_of,
+)
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping, Sequence
-
-    from numpy.typing import NDArray
 
     from ialstore.component import Progress, StoreSettings
     from ialstore.operation import Operation
@@ -42,24 +56,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SqliteVectorIndex"]
 
-_LITTLE_ENDIAN: Final = np.dtype("<f4")
 _BLOCK_BYTES: Final = 4 * 2**20  # of vectors read at once
 _ROOM_SHARE: Final = 8  # a matrix has room for an eighth more vectors before it must grow
 _ERASE_ROUNDS: Final = 3
-_TEXT: Final = frozenset({str, NoneType})
-_TIME: Final = frozenset({int, NoneType})
-
-_Row = tuple[str, str, str | None, int | None, bytes]
-
-
-class _Entry(NamedTuple):
-    """What a matrix keeps beside a vector."""
-
-    id: str
-    session_id: str
-    role: Role
-    text: str | None
-    expires: int | None
 
 
 class SqliteVectorIndex(VectorIndex):
@@ -122,16 +121,28 @@ class SqliteVectorIndex(VectorIndex):
 
     def _check(self, op: Operation) -> list[str]:
         faults = super()._check(op) + check_file(self._db, op)
-        with self._db.reading(op) as connection:
-            (wrong,) = connection.execute(sql.MALFORMED, (4 * self.spec.dimension,)).fetchone()
-            (users,) = connection.execute(sql.MISCOUNTED).fetchone()
-        if wrong:
-            faults.append(
-                f"{wrong} vectors in {self._db.path} are damaged, "
-                "or have another length than the spec"
-            )
-        if users:
-            faults.append(f"{users} users in vector_users of {self._db.path} are damaged")
+        users: dict[int, str] = {}
+        missing: Counter[int] = Counter()
+        damaged: list[str] = []
+        for row in every_row(self._db, op, sql.CHECK_USERS):
+            users[row[0]] = row[1]
+            try:
+                missing[row[0]] = read_state(row[1:])[1].total
+            except DamagedRowError:
+                damaged.append(f"row {row[0]}")
+        faults += damaged_rows(self._db, "users of vectors", damaged)
+        damaged = []
+        for row in every_row(self._db, op, sql.CHECK):
+            missing[row[1]] -= 1
+            if not is_intact(users.get(row[1], ""), row[3:], row[2], self.spec):
+                damaged.append(f"row {row[0]} (vector of {shown_id(row[4])})")
+        faults += damaged_rows(self._db, "vectors", damaged)
+        faults += [
+            f"user {user} in vector_users of {self._db.path} lacks {count} of its vectors: erase "
+            "and repair them, or restore a backup"
+            for user, count in missing.items()
+            if count > 0
+        ]
         return faults
 
     def _setup(self, op: Operation) -> None:
@@ -172,11 +183,18 @@ class SqliteVectorIndex(VectorIndex):
         )
 
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
+        rows = self._db.read(op, sql.EXPIRED_ROWS, (user_id, op.now))
+        numbers = [row[0] for row in rows if is_id_intact(user_id, row[1:])]
         removed = 0
-        for rows, _ in self._batches_removed(op, user_id, sql.ROWS_EXPIRED, op.now):
-            removed += rows
-            progress(removed, None)
+        for first in range(0, len(numbers), sql.CHUNK):
+            chunk = json.dumps(numbers[first : first + sql.CHUNK])
+            for count, _ in self._batches_removed(op, user_id, sql.ROWS_OF_NUMBERS, chunk):
+                removed += count
+            progress(removed, len(numbers))
         reclaimed, notes = compact(self._db, op)
+        if len(rows) > len(numbers):
+            damaged = len(rows) - len(numbers)
+            notes += (f"{damaged} vectors that seem to be expired are damaged: run check",)
         return OptimizeReport(removed, reclaimed, notes)
 
     def _erase(self, op: Operation, user_id: str) -> EraseReport:
@@ -202,8 +220,9 @@ class SqliteVectorIndex(VectorIndex):
             op.renew()
             with self._db.writing(op) as connection:
                 rows, live = _delete_rows(connection, user_id, which, value, op.now)
-                if erasing:  # earlier deletes may have left copies, too
-                    mark_erased(connection)
+                if erasing:
+                    connection.execute(sql.DROP_EMPTY_USER, (user_id,))
+                    mark_erased(connection)  # earlier deletes may have left copies, too
             op.is_partly_applied |= rows > 0
             yield rows, live
 
@@ -225,34 +244,33 @@ class SqliteVectorIndex(VectorIndex):
     def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, EncodedRecord]:
         with self._db.reading(op) as connection:
             rows = connection.execute(sql.GET, (user_id, json.dumps(ids), op.now)).fetchall()
-        return {row[0]: self._record(*row) for row in rows}
+        found = [read_record(user_id, row, self.spec) for row in rows]
+        if not {record.id for record in found} <= set(ids):
+            raise DamagedRowError("the index of vectors by id is damaged")
+        return {record.id: record for record in found}
 
     def _ids(self, op: Operation, user_id: str, limit: int, after: str | None) -> Rows[str]:
         with self._db.reading(op) as connection:
             rows = connection.execute(sql.IDS, (user_id, after or "", op.now, limit + 1)).fetchall()
-        listed = self._texts(rows)
-        if {*map(len, listed)} - {len(LOWEST_ID)}:
-            raise self._damaged("an id")
+        listed = [read_id(user_id, row) for row in rows]
+        if listed != sorted({*listed}) or (listed and listed[0] <= (after or "")):
+            raise DamagedRowError("the index of vectors by id is damaged")
         return Rows(listed[:limit], more=len(rows) > limit)
 
     def _count(self, op: Operation, user_id: str) -> int:
         with self._db.reading(op) as connection:
-            row = connection.execute(sql.COUNT, (op.now, user_id)).fetchone()
-        return row[0] if row else 0
+            connection.execute("BEGIN")
+            state = _state(connection, user_id)
+            if state is None:
+                return 0
+            ((expired,),) = connection.execute(sql.EXPIRED, (state.user, op.now))
+        return state.total - int(expired)
 
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         with self._db.reading(op) as connection:
             rows = connection.execute(sql.USERS, (after or "", limit + 1)).fetchall()
-        return Rows(self._texts(rows)[:limit], more=len(rows) > limit)
-
-    def _texts(self, rows: Sequence[tuple[Any]]) -> list[str]:
-        texts = [one for (one,) in rows]
-        if {*map(type, texts)} - {str}:
-            raise self._damaged("an id")
-        return texts
-
-    def _damaged(self, what: str) -> CorruptError:
-        return CorruptError(f"{self._db.path}: {what} is damaged; run check, or restore a backup")
+        users = [read_state(row)[0] for row in rows]
+        return Rows(users[:limit], more=len(users) > limit)
 
     # -- bringing what is held up to the file ---------------------------------------------------
 
@@ -268,10 +286,11 @@ class SqliteVectorIndex(VectorIndex):
             return self._load_and_search(op, connection, slot, state, query)
         op.note("matrix", "updated")
         for rows in self._read(op, connection, state.user, held.state.written):
-            self._put(held.matrix, rows)
+            self._put(query.user_id, held.matrix, rows)
         if held.state.removals != state.removals:
             left = connection.execute(sql.ALL_IDS, (state.user,))
             held.matrix.discard(held.matrix.ids - {one for (one,) in left})
+        _require_all(len(held.matrix), state)
         slot.held = Held(held.matrix, state)
         return held.matrix.search(query, op.now)
 
@@ -285,17 +304,19 @@ class SqliteVectorIndex(VectorIndex):
     ) -> Ranking:
         """Search all rows of a user; hold them, unless they are more than may be held."""
         op.note("matrix", "loaded")
-        (count,) = connection.execute(sql.COUNT_ALL, (state.user,)).fetchone()
-        room = self._held.most_bytes // bytes_per_vector(self.spec.dimension)
+        count, room = state.total, self._held.most_bytes // bytes_per_vector(self.spec.dimension)
         matrix = ExactMatrix(self.spec, min(count + count // _ROOM_SHARE, room))
+        found = 0
         whole = True
         ranking = Ranking()
         for rows in self._read(op, connection, state.user, 0):
-            self._put(matrix, rows)
+            found += len(rows)
+            self._put(query.user_id, matrix, rows)
             if matrix.nbytes > self._held.most_bytes:  # go on with a new one: search it in parts
                 ranking = merge(ranking, matrix.search(query, op.now), query.k)
                 matrix = ExactMatrix(self.spec)
                 whole = False
+        _require_all(found, state)
         if whole:
             slot.held = Held(matrix, state)
         else:
@@ -304,89 +325,50 @@ class SqliteVectorIndex(VectorIndex):
 
     def _read(
         self, op: Operation, connection: Connection, user: int, written: int
-    ) -> Iterator[list[_Row]]:
+    ) -> Iterator[list[Row]]:
         """Yield the rows of a user that were written behind this point, in blocks."""
-        bounds = user << sql.NUMBER_BITS | written, (user + 1) << sql.NUMBER_BITS
+        last, end = user << sql.NUMBER_BITS | written, (user + 1) << sql.NUMBER_BITS
         block = max(1, _BLOCK_BYTES // (4 * self.spec.dimension))
-        with closing(connection.execute(sql.READ, bounds)) as cursor:
+        with closing(connection.execute(sql.READ, (last, end))) as cursor:
             while rows := cursor.fetchmany(block):
                 op.remaining()
+                numbers = [last, *(row[0] for row in rows)]
+                if numbers != sorted({*numbers}):
+                    raise DamagedRowError("vectors are out of order")
+                last = numbers[-1]
                 yield rows
 
-    def _put(self, matrix: ExactMatrix, rows: Sequence[_Row]) -> None:
-        ids, session_ids, texts, expires, blobs = zip(*rows, strict=True)
-        try:
-            _require_types(texts, expires)
-            roles = map(stored_role, ids, session_ids)
-            entries = list(map(_Entry, ids, session_ids, roles, texts, expires))
-            matrix.put(entries, self._vectors(blobs))
-        except DAMAGE as error:
-            raise CorruptError(
-                f"{self._db.path} holds rows that are no vectors; run check, or restore a backup"
-            ) from error
+    def _put(self, user_id: str, matrix: ExactMatrix, rows: Sequence[Row]) -> None:
+        matrix.put(*read_entries(user_id, rows, self.spec.dimension))
 
-    def _vectors(self, blobs: Sequence[bytes]) -> NDArray[np.float32]:
-        if {*map(len, blobs)} != {4 * self.spec.dimension}:
-            raise ValueError("wrong length")
-        flat = np.frombuffer(b"".join(blobs), _LITTLE_ENDIAN).astype(np.float32, copy=False)
-        return flat.reshape(len(blobs), self.spec.dimension)
 
-    def _record(
-        self, one: str, session_id: str, text: str | None, expires: int | None, blob: bytes
-    ) -> EncodedRecord:
-        try:
-            _require_types([text], [expires])
-            if expires is not None:
-                from_seconds(expires)
-            vector = check_vector(self._vectors([blob])[0], self.spec, "the stored vector")
-            return EncodedRecord(
-                one, vector, session_id, stored_role(one, session_id), text, expires
-            )
-        except DAMAGE as error:
-            raise CorruptError(
-                f"the vector of {shown_id(one)} in {self._db.path} is damaged; "
-                "delete it, or restore a backup"
-            ) from error
+def _require_all(found: int, state: State) -> None:
+    if found != state.total:
+        raise DamagedRowError(f"one of the {state.total} vectors of user {state.user} is missing")
 
 
 def _state(connection: Connection, user_id: str) -> State | None:
     row = connection.execute(sql.STATE, (user_id,)).fetchone()
-    if row is None:
-        return None
-    state = State(*row)
-    if type(state.written) is not int or type(state.removals) is not int:
-        raise CorruptError(
-            f"{connection.path}: user {state.user} in vector_users is damaged; restore a backup"
-        )
-    return state
-
-
-def _require_types(texts: Sequence[object], expires: Sequence[object]) -> None:
-    if not {*map(type, texts)} <= _TEXT or not {*map(type, expires)} <= _TIME:
-        raise TypeError("a text or time that is none")
+    return None if row is None else read_state(row)[1]
 
 
 def _store(connection: Connection, user_id: str, records: Sequence[EncodedRecord]) -> None:
-    connection.execute(sql.NEW_USER, (user_id,))
-    state = cast("State", _state(connection, user_id))
-    user = state.user
-    connection.execute(sql.WRITTEN, (state.written + len(records), user))
-    first = (user << sql.NUMBER_BITS) + state.written + 1
+    state = _state(connection, user_id)
+    if state is None:
+        user = connection.execute(sql.NEW_USER, (user_id,)).lastrowid
+        state = State(cast("int", user), written=0, removals=0, total=0)
+    ids = json.dumps([record.id for record in records])
+    ((replaced,),) = connection.execute(sql.COUNT_GIVEN, (state.user, ids))
+    seed = crc32(user_id.encode())
+    first = (state.user << sql.NUMBER_BITS) + state.written + 1
     connection.executemany(
         sql.UPSERT,
-        (
-            (
-                first + offset,
-                user,
-                record.id,
-                record.session_id,
-                record.expires,
-                record.text,
-                record.vector.astype(_LITTLE_ENDIAN, copy=False).tobytes(),
-            )
-            for offset, record in enumerate(records)
-        ),
+        (row_of(seed, first + offset, state.user, record) for offset, record in enumerate(records)),
     )
+    state = state._replace(
+        written=state.written + len(records), total=state.total + len(records) - replaced
+    )
+    connection.execute(sql.CHANGE_STATE, changed_state(user_id, state))
 
 
 def _delete_rows(
@@ -400,8 +382,10 @@ def _delete_rows(
     if rows:
         numbers = json.dumps([number for number, _ in rows])
         connection.execute(sql.DELETE, (numbers,))
-        connection.execute(sql.REMOVED, (state.user,))
-        connection.execute(sql.DROP_EMPTY_USER, (state.user,))
+        state = state._replace(removals=state.removals + 1, total=state.total - len(rows))
+        connection.execute(sql.CHANGE_STATE, changed_state(user_id, state))
+        if not state.total:
+            connection.execute(sql.DROP_EMPTY_USER, (user_id,))
     # A damaged time comes as None: the vector is live to the statements that read.
     live = sum(expires is None or expires > now for _, expires in rows)
     return len(rows), live
