@@ -7,9 +7,21 @@ Inherit from a suite in a test module, say how your store is opened, and run pyt
         def make_store(self, tmp_path):
             return lambda **settings: MyStore(tmp_path / "db", **settings)
 
-Examples, and state machines that compare every answer with a model of plain lists, cite the clauses
-of ``docs/contract.md``. What the capabilities don't claim has to raise
-``UnsupportedOperationError``. ``IALSTORE_PROFILE=thorough`` tries more (see ``profiles``).
+What there is:
+
+- ``ConversationStoreSuite`` and ``VectorIndexSuite``: examples, and a state machine that compares
+  every answer with a model of plain lists. Each test cites clauses of ``docs/contract.md``. What
+  the capabilities don't claim has to raise ``UnsupportedOperationError``; what can't be tested is
+  skipped with a reason that says why, or which fixture to define.
+- ``DifferentialSuite``: the same calls to several conversation stores, side by side; the store and
+  the call that disagree are named.
+- Fixtures of the suites: ``make_store`` (``make_index``), which you define; ``make_writer`` for a
+  read-only store, ``settle`` for one without strong reads, and ``faults``, which makes your driver
+  refuse calls or lose a reply, so that the tests of failures run too.
+- ``ManualClock``: the time, in the hands of a test.
+- ``profiles``: how much is tried; ``IALSTORE_PROFILE=thorough`` tries more.
+- ``strategies`` and ``cases``: what the contract lets through, for Hypothesis, and by name what
+  stores get wrong.
 """
 
 from pkgutil import iter_modules
@@ -28,11 +40,13 @@ pytest.register_assert_rewrite(*(f"{__name__}.{one.name}" for one in iter_module
 if TYPE_CHECKING:
     from ialstore.testing.clock import ManualClock
     from ialstore.testing.conversation import ConversationStoreSuite
+    from ialstore.testing.differential import DifferentialSuite
     from ialstore.testing.vector import VectorIndexSuite
     from ialstore.testing.vector.differential import VectorDifferentialSuite
 
 __all__ = [
     "ConversationStoreSuite",
+    "DifferentialSuite",
     "ManualClock",
     "VectorDifferentialSuite",
     "VectorIndexSuite",
@@ -40,6 +54,7 @@ __all__ = [
 
 _LATER = {
     "ConversationStoreSuite": "ialstore.testing.conversation",
+    "DifferentialSuite": "ialstore.testing.differential",
     "ManualClock": "ialstore.testing.clock",
     "VectorDifferentialSuite": "ialstore.testing.vector.differential",
     "VectorIndexSuite": "ialstore.testing.vector",

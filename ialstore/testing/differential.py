@@ -1,7 +1,7 @@
 """``DifferentialSuite``: several conversation stores side by side, each asked the same.
 
 They have to agree on every answer, on the class of every error and on what an error says of each
-id. For vector indexes there is ``ialstore.testing.vector.differential``.
+id.
 """
 
 from __future__ import annotations
@@ -173,7 +173,8 @@ class SideBySide:
     def users(self, *, limit: int = 100, cursor: str | None = None) -> Page[str]:
         """Return on one page all users whom every store lists."""
         listed = [_all_users(store, limit, cursor) for store in self.stores.values()]
-        return Page(tuple(set.intersection(*listed)))
+        common = listed[0].intersection(*listed[1:])
+        return Page(tuple(common))
 
     # -- their life -----------------------------------------------------------------------------
 

@@ -278,7 +278,8 @@ def others(suite: Failures, store: ConversationStore, driver: Driver, say: Say) 
 
 def message(content: str = "hello", **given: Any) -> Message:
     fields: dict[str, Any] = {"user_id": "u1", "session_id": "s1", "role": "user"}
-    return Message.new(**(fields | {"content": content} | given))
+    fields |= {"content": content, **given}
+    return Message.new(**fields)
 
 
 @pytest.mark.parametrize("right", [RemoteStore, BatchingStore])

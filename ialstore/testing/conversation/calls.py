@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 import pytest
 
@@ -16,6 +20,16 @@ from ialstore.testing.conversation.base import ConversationSuiteBase, Say
 from ialstore.testing.conversation.helpers import calls_of
 
 __all__ = ["Calls"]
+
+
+SHORT_SECONDS: Final = 0.05
+
+
+def _seconds_of(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    with deadline(SHORT_SECONDS), suppress(DeadlineExceededError):
+        call()
+    return time.perf_counter() - started
 
 
 class Calls(ConversationSuiteBase):
@@ -34,6 +48,13 @@ class Calls(ConversationSuiteBase):
             assert caught.value.backend == store.backend
             assert caught.value.outcome in (Outcome.NOT_APPLIED, Outcome.UNKNOWN)
         assert list(store.history("u1")) == [message]
+
+    def test_no_call_outlasts_its_deadline(self, store: ConversationStore, say: Say) -> None:
+        """C3: by more than 100 ms; one of a few tries counts, because the machine may be busy."""
+        for name, call in calls_of(store, say()).items():
+            assert any(_seconds_of(call) <= SHORT_SECONDS + 0.1 for _ in range(5)), (
+                f"C3: {name} outlasts its deadline"
+            )
 
     def test_a_long_deadline_changes_nothing(self, store: ConversationStore, say: Say) -> None:
         """C3: set by `with deadline(seconds)`, also nested."""

@@ -38,7 +38,7 @@ def twin_of(session_id: str) -> str:
     return next(
         other
         for other in map(str, range(100_000))
-        if session_hash(other) == session_hash(session_id)
+        if session_hash(other) == session_hash(session_id) and other != session_id
     )
 
 

@@ -35,6 +35,9 @@ class Life(ConversationSuiteBase):
         """S15: a later call raises `StoreNotReadyError`; `close` is idempotent."""
         message = say()
         store.append(message)
+        for name, call in calls_of(store, message).items():
+            if name not in WRITES:  # what it answers now, it might remember
+                call()
         with store as same:
             assert same is store
         store.close()
