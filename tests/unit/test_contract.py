@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-GROUPS = "MSVCEU"
-"""Wrappers and the async face, W, are not complete yet."""
+PLANNED = {"W2"}
+"""The cache is not there yet."""
 
 
 def test_every_clause_is_cited_by_a_test() -> None:
@@ -18,12 +18,12 @@ def test_every_clause_is_cited_by_a_test() -> None:
         clause
         for path in paths
         for clauses in re.findall(
-            r'"""((?:[A-Z]\d+, )*[A-Z]\d+):', path.read_text(encoding="utf-8")
+            r'"""((?:[MSVCEWU]\d+, )*[MSVCEWU]\d+):', path.read_text(encoding="utf-8")
         )
         for clause in clauses.split(", ")
     }
 
     assert len(clauses) > 30
     assert cited <= clauses, f"no such clauses: {sorted(cited - clauses)}"
-    missing = {one for one in clauses - cited if one[0] in GROUPS}
+    missing = clauses - cited - PLANNED
     assert not missing, f"no test cites {sorted(missing)}"
