@@ -13,8 +13,8 @@ What there is:
   every answer with a model of plain lists. Each test cites clauses of ``docs/contract.md``. What
   the capabilities don't claim has to raise ``UnsupportedOperationError``; what can't be tested is
   skipped with a reason that says why, or which fixture to define.
-- ``DifferentialSuite`` and ``VectorDifferentialSuite``: the same calls to several stores or indexes,
-  side by side; the one and the call that disagree are named.
+- ``DifferentialSuite`` and ``VectorDifferentialSuite``: the same calls to several stores or
+  indexes, side by side; the one and the call that disagree are named.
 - Fixtures of the suites: ``make_store`` (``make_index``), which you define; ``make_writer`` for a
   read-only store, ``settle`` for one without strong reads, and ``faults``, which makes your driver
   refuse calls or lose a reply, so that the tests of failures run too.
