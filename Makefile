@@ -11,7 +11,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PYTEST_FLAGS ?= --numprocesses=auto
 PYTEST := $(if $(COVERAGE),$(BIN)/coverage run $(BIN)/pytest,$(BIN)/pytest)
 
-.PHONY: help setup demo test coverage check lint types format wheel clean
+.PHONY: help setup demo test soak coverage check lint types format wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ test: $(STAMP) ## Run the tests
 	@$(if $(COVERAGE),$(BIN)/coverage erase)
 	@$(PYTEST) $(PYTEST_FLAGS)
 	@$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
+
+soak: $(STAMP) ## Run the tests with many more examples, for a night
+	@IALSTORE_PROFILE=thorough $(MAKE) --no-print-directory test
 
 coverage: ## Run the tests and show the lines they miss
 	@$(MAKE) --no-print-directory test COVERAGE=1
