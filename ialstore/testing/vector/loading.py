@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from ialstore.errors import InvalidInputError
@@ -29,7 +30,8 @@ class LoadingChapter(VectorSuiteBase):
         one = record(X, text="old")
         index.upsert("u1", [one])
         again = record(Y, id=one.id, text="new")
-        pairs = [(f"u{n % 3}", record(wide(1.0, n), text=str(n))) for n in range(1500)]
+        users = np.random.default_rng(1).integers(3, size=1500)
+        pairs = [(f"u{n}", record(wide(1.0, place), text="x")) for place, n in enumerate(users)]
         pairs += [("u1", record(id=one.id, text="lost")), ("u1", again)]
         calls: list[tuple[int, int | None]] = []
 
@@ -44,7 +46,6 @@ class LoadingChapter(VectorSuiteBase):
         assert calls[:half] == calls[half:]
         assert calls[half - 1] == (1502, None), "S12: progress ends with what was done"
         assert [done for done, _ in calls[:half]] == sorted(done for done, _ in calls[:half])
-        assert [index.count(f"u{n}") for n in range(3)] == [500, 501, 500]
         assert index.get("u1", [one.id])[0].text == "new"
         for user in ("u0", "u1", "u2"):
             wanted = {given.id: given for owner, given in pairs if owner == user}

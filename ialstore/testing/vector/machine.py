@@ -94,6 +94,7 @@ class VectorMachine(RuleBasedStateMachine):
         self.everyone = [self.prefix + user for user in USERS]
         self.touched = self.everyone[:1]
         self.probes = cycle(PROBES)
+        self.asked: dict[str, tuple[int, Where]] = {}
         self.cursors: list[tuple[str, str, str]] = []
         try:
             self.index = self.other = self.open()
@@ -284,15 +285,21 @@ class VectorMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_user_has_what_the_model_says(self) -> None:
-        """In full for those whom the last call touched; ids and counts for all."""
+        """In full for those whom the last call touched; ids and counts for all.
+
+        What was asked last is asked again: an answer must not outlive a write.
+        """
         for user in self.everyone:
             live = self.model.live(user)
             found = self.index.count(user)
             assert found == len(live), f"V7, C2, C6: count of {user!r} is {found}, not {len(live)}"
             assert all_ids(self.index, user) == list(live), f"V7, C2, C6: ids of {user!r}"
             if user in self.touched:
-                k, where = next(self.probes)
-                self.oracle(user).search([1.0] * self.index.spec.dimension, k, where)
+                oracle = self.oracle(user)
+                probe = next(self.probes)
+                for k, where in (self.asked.get(user, probe), probe):
+                    oracle.search([1.0] * self.index.spec.dimension, k, where)
+                self.asked[user] = probe
         self.touched = []
 
     def teardown(self) -> None:

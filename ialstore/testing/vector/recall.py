@@ -75,7 +75,7 @@ class RecallChapter(VectorSuiteBase):
 
     def test_recall_does_not_fall_as_effort_rises(self, searched: VectorIndex, fill: Fill) -> None:
         """V6: on average; 1 is the best the index can do."""
-        records = crowd(MANY)
+        records = crowd(800)
         fill(searched, records)
         oracle = Oracle.of(searched)
         asked = enough_queries(searched, records, 5)

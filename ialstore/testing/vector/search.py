@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ialstore.errors import InvalidInputError, LimitExceededError
+from ialstore.testing.clock import ManualClock
 from ialstore.testing.vector.base import (
     DIMENSION,
     USER,
@@ -21,7 +24,7 @@ from ialstore.testing.vector.base import (
 from ialstore.testing.vector.crowd import crowd, queries
 from ialstore.testing.vector.oracle import Oracle
 from ialstore.vector import VectorIndex
-from ialstore.vector_model import SearchResult
+from ialstore.vector_model import SearchResult, Where
 
 __all__ = ["SearchChapter"]
 
@@ -111,6 +114,36 @@ class SearchChapter(VectorSuiteBase):
         Oracle.of(reader).search(X, most)
         with pytest.raises(LimitExceededError):
             reader.search(USER, X, most + 1)
+
+    def test_a_search_that_is_asked_again_sees_what_was_written(
+        self, index: VectorIndex, record: MakeRecord, clock: ManualClock
+    ) -> None:
+        """V3, C1: after every kind of write, and when a vector expires."""
+        soon = clock() + timedelta(seconds=5)
+        given = [record(wide(1.0, n), session_id=f"s{n % 3}", text="old") for n in range(12)]
+        brief = record(X, expires_at=soon)
+        other = record(wide(1.0, 0.5))
+        moved = record(wide(-1.0), id=given[1].id, session_id=given[1].session_id)
+        writes: dict[str, Callable[[], object]] = {
+            "upsert": lambda: index.upsert(USER, [*given, brief]),
+            "upsert again": lambda: index.upsert(USER, [moved]),
+            "bulk_load": lambda: index.bulk_load([(USER, other)]),
+            "delete": lambda: index.delete(USER, [given[0].id]),
+            "delete_session": lambda: index.delete_session(USER, "s2"),
+            "optimize": lambda: index.optimize(USER),
+            "time": lambda: clock.advance(5),
+            "erase": lambda: index.erase(USER),
+            "upsert at last": lambda: index.upsert(USER, [given[2]]),
+        }
+        where = Where(roles=["user"])
+        for write in writes.values():
+            for k in (3, 100):
+                Oracle.of(index).search(X, k)
+                Oracle.of(index).search(X, k, where)
+            write()
+            for k in (3, 100):
+                Oracle.of(index).search(X, k)
+                Oracle.of(index).search(X, k, where)
 
     def test_a_result_can_be_gone_over(
         self, reader: VectorIndex, fill: Fill, record: MakeRecord
