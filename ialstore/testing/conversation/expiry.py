@@ -9,7 +9,7 @@ import pytest
 
 from ialstore.conversation import ConversationStore
 from ialstore.model import Page
-from ialstore.testing.clock import ManualClock
+from ialstore.testing.clock import START, ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, OpenStore, Say
 from ialstore.testing.conversation.helpers import everything
 
@@ -54,11 +54,16 @@ class Expiry(ConversationSuiteBase):
         clock.advance(-10_000)
         assert list(reader.history("u1")) == [message]
 
+    @pytest.mark.parametrize(
+        "expires_at",
+        [datetime(1970, 1, 1, tzinfo=UTC), START - timedelta(days=1), START],
+        ids=["0", "a day ago", "now"],
+    )
     def test_an_expired_message_may_be_appended(
-        self, store: ConversationStore, say: Say, clock: ManualClock
+        self, store: ConversationStore, say: Say, expires_at: datetime
     ) -> None:
         """C2: it counts as stored and is never read."""
-        message = say(expires_at=clock() - timedelta(days=1))
+        message = say(expires_at=expires_at)
         for _ in range(2):
             assert store.append(message).stored == (message.id,)
             assert list(store.history("u1")) == []

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -40,21 +38,6 @@ def twin_of(session_id: str) -> str:
         for other in map(str, range(100_000))
         if session_hash(other) == session_hash(session_id) and other != session_id
     )
-
-
-THREADS = 8
-
-
-def at_once(work: Callable[[int], Any], threads: int = THREADS) -> list[Any]:
-    """Return what ``work`` returns for each of several threads that start together."""
-    start = threading.Barrier(threads)
-
-    def run(place: int) -> Any:
-        start.wait()
-        return work(place)
-
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(run, range(threads)))
 
 
 WRITES = (

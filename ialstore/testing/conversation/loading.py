@@ -114,6 +114,13 @@ class Loading(ConversationSuiteBase):
                 store.bulk_load([wrong])  # type: ignore[list-item]  # the point of the test
         assert everything(store) == []
 
+    def test_optimize_keeps_long_histories(self, store: ConversationStore, say: Say) -> None:
+        """S13: however many messages there are."""
+        messages = [say(str(place)) for place in range(1200)]
+        store.bulk_load(messages)
+        store.optimize("u1")
+        assert everything(store, limit=1000) == messages
+
     def test_optimize_changes_no_answer(
         self, store: ConversationStore, say: Say, clock: ManualClock
     ) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import string
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
 import pytest
 
 from ialstore.conversation import ConversationStore
 from ialstore.errors import LimitExceededError
+from ialstore.ids import Role
 from ialstore.model import EraseReport, LoadReport
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Say
@@ -86,6 +91,43 @@ class Removing(ConversationSuiteBase):
         assert listed(store) == []
         assert [everything(store, one.user_id) for one in foreign] == [[one] for one in foreign]
         assert store.erase("u1").messages == 0
+
+    @pytest.mark.parametrize("way", ["delete", "delete_session", "erase", "replace", "bulk_load"])
+    def test_nothing_of_a_long_message_is_left_in_a_short_one(
+        self, store: ConversationStore, say: Say, way: str
+    ) -> None:
+        """S3, S4, S10, S11, S12: of the same id; a store may keep it in parts."""
+        text = "".join(Random(1).choices(string.printable, k=900_000))
+        long = say(text, payload={"a": text[:50_000]}, metadata={"b": text[:20_000]})
+        short = replace(long, content="short", payload=None, metadata={})
+        store.append(long)
+        removals: dict[str, Callable[[], object]] = {
+            "delete": lambda: store.delete("u1", [long.id]),
+            "delete_session": lambda: store.delete_session("u1", "s1"),
+            "erase": lambda: store.erase("u1"),
+            "replace": lambda: store.replace(short),
+            "bulk_load": lambda: store.bulk_load([short]),
+        }
+        removals[way]()
+        store.append(short)
+        assert store.get("u1", [long.id]) == [short]
+        assert everything(store) == [short]
+        assert store.append(short).duplicates == (short.id,)
+
+    @pytest.mark.parametrize("way", ["delete", "delete_session", "erase"])
+    def test_messages_of_every_role_are_removed(
+        self, store: ConversationStore, say: Say, way: str
+    ) -> None:
+        """S10, S11: events, which no model sees, among them."""
+        messages = [say(role=role) for role in Role]
+        store.append(*messages)
+        removals: dict[str, Callable[[], int]] = {
+            "delete": lambda: store.delete("u1", [one.id for one in messages]),
+            "delete_session": lambda: store.delete_session("u1", "s1"),
+            "erase": lambda: store.erase("u1").messages,
+        }
+        assert removals[way]() == len(messages)
+        assert everything(store) == []
 
     def test_an_erased_user_may_begin_anew(self, store: ConversationStore, say: Say) -> None:
         """S3, S11: erased ids are forgotten."""

@@ -9,7 +9,7 @@ from ialstore.conversation import ConversationStore
 from ialstore.errors import ConflictError
 from ialstore.model import Message
 from ialstore.testing.conversation.base import ConversationSuiteBase, Say
-from ialstore.testing.conversation.helpers import THREADS, at_once
+from ialstore.testing.threads import THREADS, at_once
 
 __all__ = ["Threads"]
 
