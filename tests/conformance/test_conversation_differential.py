@@ -242,6 +242,12 @@ def test_it_looks_like_a_store() -> None:
         assert all_.bulk_load(iter([message()])).written == 1
 
 
+def test_sessions_that_none_lists_exactly_are_those_of_the_first() -> None:
+    all_ = SideBySide({"one": Lenient(), "other": Lenient()})
+    all_.append(message(), message("two", session_id="s2"))
+    assert len(all_.sessions("u1", limit=1)) == 1
+
+
 def test_the_suite_writes() -> None:
     suite = DifferentialSuite()
     with pytest.raises(pytest.skip.Exception, match=r"capabilities\.writable"):

@@ -104,7 +104,7 @@ class BatchingStore(RemoteStore):
 
     @property
     def capabilities(self) -> ConversationCapabilities:
-        return replace(super().capabilities, atomic_append=False)
+        return replace(super().capabilities, atomic_append=False, durable=False)
 
     def _append(
         self, op: Operation, user_id: str, entries: Sequence[EncodedMessage]
