@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ialstore.exporters.amounts import amounts, plain_details
+
 if TYPE_CHECKING:
     from ialstore.events import OperationEvent
 
@@ -15,7 +17,7 @@ class LoggingExporter:
     """Logs each call: DEBUG, INFO from ``slow_seconds`` on, WARNING when it raised.
 
     Each record carries the event's fields as attributes named ``ialstore_...``, for structured
-    logs.
+    logs; what was counted is there when it is not 0.
     """
 
     def __init__(self, *, slow_seconds: float = 1.0, logger: logging.Logger | None = None) -> None:
@@ -52,10 +54,7 @@ def _fields(event: OperationEvent) -> dict[str, Any]:
         "ialstore_operation": event.operation,
         "ialstore_seconds": event.seconds,
         "ialstore_consistency": event.consistency,
-        "ialstore_items": event.items,
         "ialstore_error": event.error,
-        "ialstore_requests": event.units.requests,
-        "ialstore_read_units": event.units.read,
-        "ialstore_write_units": event.units.write,
-        "ialstore_details": dict(event.details),
+        "ialstore_details": plain_details(event),
+        **{f"ialstore_{name}": amount for name, amount in amounts(event).items()},
     }

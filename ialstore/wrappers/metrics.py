@@ -34,11 +34,15 @@ class MetricsOptions:
     slow_seconds: float = 1.0
 
     def __post_init__(self) -> None:
+        if not self.to:
+            raise InvalidInputError(f"to names no exporter{closest('', EXPORTERS)}")
         for name in self.names():
             if name not in EXPORTERS:
                 raise InvalidInputError(
-                    f"metrics: there is no exporter {name}{closest(name, EXPORTERS)}"
+                    f"to: there is no exporter {name}{closest(name, EXPORTERS)}"
                 )
+        if not self.slow_seconds >= 0:
+            raise InvalidInputError("slow_seconds must not be negative")
 
     def names(self) -> tuple[str, ...]:
         """Return the exporters, each once."""

@@ -54,10 +54,10 @@ class RetryOptions:
     def __post_init__(self) -> None:
         for name in ("attempts", "first_wait_seconds", "longest_wait_seconds"):
             if not getattr(self, name) > 0:
-                raise InvalidInputError(f"retry: {name} must be above 0")
+                raise InvalidInputError(f"{name} must be above 0")
         for name in ("budget", "burst"):
             if getattr(self, name) < 0:
-                raise InvalidInputError(f"retry: {name} must not be negative")
+                raise InvalidInputError(f"{name} must not be negative")
 
 
 class _Policy:
