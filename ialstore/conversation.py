@@ -72,6 +72,10 @@ class ConversationStore(Component):
 
     Open one with ``ialstore.open_store(url)``. All methods are safe from many threads; ``user_id``
     is the tenant boundary in every call.
+
+    Note to implementers: a hook gets user ids of up to 384 bytes, as they count once ``%`` and
+    ``#`` are escaped, and of up to 129 more for each ``namespace`` around the store. Messages come
+    with the same id as their ``user_id``.
     """
 
     KIND: ClassVar[str] = "conversation"

@@ -24,6 +24,7 @@ __all__ = [
     "ROLE_DIGITS",
     "check_stored_tokens",
     "decode_message",
+    "message_of",
     "plain_message",
     "shown_id",
     "stored_role",
@@ -118,6 +119,26 @@ def plain_message(
     draft.tokens = None
     draft.metadata = {}
     draft.expires_at = None
+    draft.__class__ = Message  # type: ignore[assignment]  # the slots are the same
+    return cast("Message", draft)
+
+
+def message_of(user_id: str, message: Message) -> Message:
+    """Return a message as one of another user, for a store that knows users by other names."""
+    draft = _Draft()
+    draft.id = message.id
+    draft.user_id = user_id
+    draft.session_id = message.session_id
+    draft.role = message.role
+    draft.content = message.content
+    draft.payload = message.payload
+    draft.name = message.name
+    draft.turn_id = message.turn_id
+    draft.source_id = message.source_id
+    draft.summary = message.summary
+    draft.tokens = message.tokens
+    draft.metadata = message.metadata
+    draft.expires_at = message.expires_at
     draft.__class__ = Message  # type: ignore[assignment]  # the slots are the same
     return cast("Message", draft)
 

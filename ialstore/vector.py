@@ -49,6 +49,9 @@ class VectorIndex(Component):
 
     Open one with ``ialstore.open_index(url, spec)``. All methods are safe from many threads;
     ``user_id`` is the tenant boundary in every call.
+
+    Note to implementers: a hook gets user ids of up to 384 bytes, as they count once ``%`` and
+    ``#`` are escaped, and of up to 129 more for each ``namespace`` around the index.
     """
 
     KIND: ClassVar[str] = "vector"

@@ -57,7 +57,7 @@ def amounts(event: OperationEvent) -> dict[str, float]:
     found = {name: amount for name, amount in found.items() if amount}
     for name in _OF_DETAILS:
         amount = event.details.get(name)
-        if type(amount) in {int, float}:
+        if isinstance(amount, (int, float)) and not isinstance(amount, bool):
             found[name] = amount
     return found
 

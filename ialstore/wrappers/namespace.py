@@ -1,17 +1,18 @@
 """``namespace``: gives a program users of its own in a store that it shares with others.
 
-User ``u`` of the namespace ``a`` is ``a/u`` in the store. The namespace is escaped, so that no two
-pairs of namespace and user meet: ``/`` is ``%2F``, ``%`` is ``%25``.
+User ``u`` of the namespace ``a`` is ``a/u`` in the store. The prefix is escaped, so that no two
+pairs of prefix and user meet: ``/`` is ``%2F``, ``%`` is ``%25``, and the first ``/`` is its end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ialstore._text import check_text
 from ialstore.conversation import ConversationStore
+from ialstore.decoding import message_of
 from ialstore.errors import InvalidInputError, LimitExceededError
 from ialstore.limits import MAX_NAMESPACE_BYTES, MAX_PAGE
 from ialstore.listing import HistoryQuery, Rows
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NamespaceConversationStore", "NamespaceOptions", "NamespaceVectorIndex"]
 
-T = TypeVar("T", Message, MessageSummary)
+_ESCAPES: Final = str.maketrans({"%": "%25", "/": "%2F"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,53 +43,57 @@ class NamespaceOptions:
     """Whose users these are.
 
     Attributes:
-        prefix: the namespace: 1 to 128 UTF-8 bytes once ``%``, ``#`` and ``/`` are escaped.
+        prefix: the namespace: 1 to 128 UTF-8 bytes. ``%`` and ``/`` are five of them, ``#`` is
+            three: they are escaped here and, within keys, again by a backend.
     """
 
     prefix: str
 
     def __post_init__(self) -> None:
-        size = check_text(self.prefix, "namespace: prefix")
-        size += 2 * sum(self.prefix.count(one) for one in "%#/")
-        if not size or "\0" in self.prefix:
-            raise InvalidInputError("namespace: prefix must not be empty or hold NUL")
+        if not self.prefix or "\0" in self.prefix:
+            raise InvalidInputError("prefix must not be empty or hold NUL")
+        escaped = self.prefix.translate(_ESCAPES)
+        size = check_text(escaped, "prefix") + 2 * (escaped.count("%") + escaped.count("#"))
         if size > MAX_NAMESPACE_BYTES:
             raise LimitExceededError(
-                f"namespace: prefix has {size:,} bytes after escaping, more than "
-                f"{MAX_NAMESPACE_BYTES}"
+                f"prefix has {size:,} bytes after escaping, more than {MAX_NAMESPACE_BYTES}"
             )
 
 
 class _Names:
-    """User ids inside and outside."""
+    """User ids as the store knows them, and as the caller does."""
 
     def __init__(self, options: NamespaceOptions) -> None:
-        self._prefix = f"{options.prefix.replace('%', '%25').replace('/', '%2F')}/"
+        self._prefix = f"{options.prefix.translate(_ESCAPES)}/"
 
-    def inner(self, user_id: str) -> str:
-        """Return a user as the store knows it."""
+    def stored(self, user_id: str) -> str:
+        """Return a caller's user as the store knows it."""
         return self._prefix + user_id
 
-    def outer(self, inner_id: str) -> str:
-        """Return a user as the caller knows it."""
-        return inner_id[len(self._prefix) :]
-
     def users(
-        self, after: str | None, limit: int, listed: Callable[[str | None], Rows[str]]
+        self, after: str | None, limit: int, listed: Callable[[int, str | None], Rows[str]]
     ) -> Rows[str]:
-        """Return users of this namespace behind ``after``, out of those of all."""
+        """Return users of this namespace behind ``after``, out of those of all.
+
+        Args:
+            after: the last one of the page before; None for the first page.
+            limit: users at most.
+            listed: returns at most so many users of the store that follow one of them.
+        """
         found: list[str] = []
-        position = None if after is None else self.inner(after)
+        position = None if after is None else self.stored(after)
+        size = limit
         while True:
-            rows = listed(position)
-            for one in rows.items:
-                position = one
-                if one.startswith(self._prefix):
-                    found.append(self.outer(one))
+            rows = listed(size, position)
+            for place, one in enumerate(rows.items, 1):
+                if one.startswith(self._prefix) and one != self._prefix:
+                    found.append(one.removeprefix(self._prefix))
                     if len(found) == limit:
-                        return Rows(found, more=True)
+                        return Rows(found, more=rows.more or place < len(rows.items))
             if not rows.items or not rows.more:
                 return Rows(found)
+            position = rows.items[-1]
+            size = MAX_PAGE  # others are in the way: pass them quickly
 
 
 class NamespaceConversationStore(ConversationWrapper):
@@ -101,57 +106,73 @@ class NamespaceConversationStore(ConversationWrapper):
         super().__init__(inner)
         self._names = _Names(options)
 
-    def _moved_in(self, entry: EncodedMessage) -> EncodedMessage:
+    def _stored(self, entry: EncodedMessage) -> EncodedMessage:
         message = entry.message
-        return replace(entry, message=replace(message, user_id=self._names.inner(message.user_id)))
-
-    def _moved_out(self, one: T) -> T:
-        return replace(one, user_id=self._names.outer(one.user_id))
+        return EncodedMessage(
+            message_of(self._names.stored(message.user_id), message),
+            entry.payload_text,
+            entry.metadata_text,
+            entry.content_hash,
+            entry.expires,
+            entry.size,
+        )
 
     def _append(
         self, op: Operation, user_id: str, entries: Sequence[EncodedMessage]
     ) -> AppendResult:
-        moved = [self._moved_in(entry) for entry in entries]
-        return super()._append(op, self._names.inner(user_id), moved)
+        stored = [self._stored(entry) for entry in entries]
+        return super()._append(op, self._names.stored(user_id), stored)
 
     def _replace(self, op: Operation, entry: EncodedMessage) -> bool:
-        return super()._replace(op, self._moved_in(entry))
+        return super()._replace(op, self._stored(entry))
 
     def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, Message]:
-        found = super()._get(op, self._names.inner(user_id), ids)
-        return {one: self._moved_out(message) for one, message in found.items()}
+        found = super()._get(op, self._names.stored(user_id), ids)
+        return {one: message_of(user_id, message) for one, message in found.items()}
 
     def _history(self, op: Operation, query: HistoryQuery) -> Rows[Message]:
-        rows = super()._history(op, replace(query, user_id=self._names.inner(query.user_id)))
-        return Rows([self._moved_out(one) for one in rows.items], rows.more)
+        rows = super()._history(op, replace(query, user_id=self._names.stored(query.user_id)))
+        return Rows([message_of(query.user_id, one) for one in rows.items], rows.more)
 
     def _summaries(self, op: Operation, query: HistoryQuery) -> Rows[MessageSummary]:
-        rows = super()._summaries(op, replace(query, user_id=self._names.inner(query.user_id)))
-        return Rows([self._moved_out(one) for one in rows.items], rows.more)
+        user_id = query.user_id
+        rows = super()._summaries(op, replace(query, user_id=self._names.stored(user_id)))
+        return Rows(
+            [
+                MessageSummary(one.id, user_id, one.session_id, one.role, one.summary, one.tokens)
+                for one in rows.items
+            ],
+            rows.more,
+        )
 
     def _sessions(
         self, op: Operation, user_id: str, limit: int, after: SessionInfo | None
     ) -> Rows[SessionInfo]:
-        return super()._sessions(op, self._names.inner(user_id), limit, after)
+        return super()._sessions(op, self._names.stored(user_id), limit, after)
 
     def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
-        return super()._delete(op, self._names.inner(user_id), ids)
+        return super()._delete(op, self._names.stored(user_id), ids)
 
     def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
-        return super()._delete_session(op, self._names.inner(user_id), session_id)
+        return super()._delete_session(op, self._names.stored(user_id), session_id)
 
     def _erase(self, op: Operation, user_id: str) -> EraseReport:
-        return super()._erase(op, self._names.inner(user_id))
+        return super()._erase(op, self._names.stored(user_id))
 
     def _load(self, op: Operation, entries: Sequence[EncodedMessage]) -> None:
-        super()._load(op, [self._moved_in(entry) for entry in entries])
+        super()._load(op, [self._stored(entry) for entry in entries])
 
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
-        return super()._optimize(op, self._names.inner(user_id), progress)
+        return super()._optimize(op, self._names.stored(user_id), progress)
 
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
-        listed = super()._users
-        return self._names.users(after, limit, lambda position: listed(op, MAX_PAGE, position))
+        inner = super()._users
+
+        def listed(size: int, position: str | None) -> Rows[str]:
+            op.renew()
+            return inner(op, size, position)
+
+        return self._names.users(after, limit, listed)
 
 
 class NamespaceVectorIndex(VectorWrapper):
@@ -165,35 +186,40 @@ class NamespaceVectorIndex(VectorWrapper):
         self._names = _Names(options)
 
     def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
-        super()._upsert(op, self._names.inner(user_id), records)
+        super()._upsert(op, self._names.stored(user_id), records)
 
     def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
-        return super()._search(op, replace(query, user_id=self._names.inner(query.user_id)))
+        return super()._search(op, replace(query, user_id=self._names.stored(query.user_id)))
 
     def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, EncodedRecord]:
-        return super()._get(op, self._names.inner(user_id), ids)
+        return super()._get(op, self._names.stored(user_id), ids)
 
     def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
-        return super()._delete(op, self._names.inner(user_id), ids)
+        return super()._delete(op, self._names.stored(user_id), ids)
 
     def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
-        return super()._delete_session(op, self._names.inner(user_id), session_id)
+        return super()._delete_session(op, self._names.stored(user_id), session_id)
 
     def _ids(self, op: Operation, user_id: str, limit: int, after: str | None) -> Rows[str]:
-        return super()._ids(op, self._names.inner(user_id), limit, after)
+        return super()._ids(op, self._names.stored(user_id), limit, after)
 
     def _count(self, op: Operation, user_id: str) -> int:
-        return super()._count(op, self._names.inner(user_id))
+        return super()._count(op, self._names.stored(user_id))
 
     def _erase(self, op: Operation, user_id: str) -> EraseReport:
-        return super()._erase(op, self._names.inner(user_id))
+        return super()._erase(op, self._names.stored(user_id))
 
     def _load(self, op: Operation, records: Sequence[tuple[str, EncodedRecord]]) -> None:
-        super()._load(op, [(self._names.inner(user_id), one) for user_id, one in records])
+        super()._load(op, [(self._names.stored(user_id), one) for user_id, one in records])
 
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
-        return super()._optimize(op, self._names.inner(user_id), progress)
+        return super()._optimize(op, self._names.stored(user_id), progress)
 
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
-        listed = super()._users
-        return self._names.users(after, limit, lambda position: listed(op, MAX_PAGE, position))
+        inner = super()._users
+
+        def listed(size: int, position: str | None) -> Rows[str]:
+            op.renew()
+            return inner(op, size, position)
+
+        return self._names.users(after, limit, listed)

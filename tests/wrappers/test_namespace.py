@@ -2,81 +2,223 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ialstore import (
     ConfigurationError,
+    ConflictError,
+    ConversationStore,
+    IalStoreError,
     IndexSpec,
     InvalidInputError,
     LimitExceededError,
     Message,
+    Page,
+    VectorIndex,
     VectorRecord,
     open_index,
     open_store,
 )
+from ialstore.listing import Rows
+from ialstore.operation import Operation
+from ialstore.wrappers import namespace
+from ialstore.wrappers.base import Wrapper
 from ialstore.wrappers.namespace import (
     NamespaceConversationStore,
     NamespaceOptions,
     NamespaceVectorIndex,
 )
 from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
-from ialstore_backends.sqlite import SqliteConversationStore
+from ialstore_backends.sqlite import SqliteConversationStore, SqliteVectorIndex
 
-PREFIXES = ("a", "a/", "a/b", "a%2F", "%", "/", "ab", "#")
-USERS = ("b", "/b", "b/c", "2Fb", "u", "#")
-
-
-def say(user: str, content: str = "x") -> Message:
-    return Message.new(user_id=user, session_id="s", role="user", content=content)
+SPEC = IndexSpec(2)
 
 
-def inside(store: MemoryConversationStore, prefix: str) -> NamespaceConversationStore:
+def say(user: str, content: str = "x", session: str = "s") -> Message:
+    return Message.new(user_id=user, session_id=session, role="user", content=content)
+
+
+def inside(store: ConversationStore, prefix: str) -> NamespaceConversationStore:
     return NamespaceConversationStore(store, NamespaceOptions(prefix))
 
 
-def test_no_two_namespaces_share_a_user() -> None:
-    """W3, C6: whatever stands in their names."""
+def inside_index(index: VectorIndex, prefix: str) -> NamespaceVectorIndex:
+    return NamespaceVectorIndex(index, NamespaceOptions(prefix))
+
+
+def everyone(store: ConversationStore | VectorIndex, limit: int = 1000) -> list[str]:
+    """Return the users of all pages."""
+    page = store.users(limit=limit)
+    found = list(page)
+    while page.cursor is not None:
+        assert len(page) <= limit
+        page = store.users(limit=limit, cursor=page.cursor)
+        found += page
+    return found
+
+
+# -- isolation ------------------------------------------------------------------------------------
+
+# The same ids for everybody, and names of which many are equal once they are joined carelessly.
+MESSAGES = [say("u", str(number), session=f"s{number % 2}") for number in range(4)]
+PREFIXES = ("a", "a/", "a/b", "a%2F", "a%2Fb", "%", "%25", "/", "//", "ab", "#", "é")
+USERS = ("b", "/b", "b/c", "%2Fb", "2Fb", "/", "#", "a/b")
+
+Step = tuple[str, str, str, int]
+Act = Callable[[Any, str, int], object]
+
+
+def same(user: str, number: int) -> Message:
+    return replace(MESSAGES[number], user_id=user)
+
+
+ON_CONVERSATIONS: dict[str, Act] = {
+    "append": lambda store, user, number: store.append(same(user, number)),
+    "conflict": lambda store, user, number: store.append(replace(same(user, number), content="!")),
+    "replace": lambda store, user, number: store.replace(replace(same(user, number), summary="!")),
+    "bulk_load": lambda store, user, number: store.bulk_load([same(user, number), same("b", 0)]),
+    "get": lambda store, user, _: store.get(user, [one.id for one in MESSAGES]),
+    "history": lambda store, user, number: store.history(user, limit=number + 1),
+    "summaries": lambda store, user, number: store.summaries(user, limit=number + 1),
+    "sessions": lambda store, user, _: store.sessions(user),
+    "delete": lambda store, user, number: store.delete(user, [MESSAGES[number].id]),
+    "delete_session": lambda store, user, number: store.delete_session(user, f"s{number % 2}"),
+    "erase": lambda store, user, _: store.erase(user),
+    "optimize": lambda store, user, _: store.optimize(user),
+    "users": lambda store, _, number: sorted(everyone(store, number + 1)),
+}
+
+
+def record(number: int) -> VectorRecord:
+    one = MESSAGES[number]
+    return VectorRecord(one.id, [1.0, float(number)], one.session_id, one.role, one.content)
+
+
+ON_VECTORS: dict[str, Act] = {
+    "upsert": lambda index, user, number: index.upsert(user, [record(number)]),
+    "bulk_load": lambda index, user, number: index.bulk_load(
+        [(user, record(number)), ("b", record(0))]
+    ),
+    "search": lambda index, user, number: index.search(user, [1.0, 1.0], number + 1),
+    "get": lambda index, user, _: [one.id for one in index.get(user, [m.id for m in MESSAGES])],
+    "count": lambda index, user, _: index.count(user),
+    "ids": lambda index, user, number: index.ids(user, limit=number + 1).items,
+    "delete": lambda index, user, number: index.delete(user, [MESSAGES[number].id]),
+    "delete_session": lambda index, user, number: index.delete_session(user, f"s{number % 2}"),
+    "erase": lambda index, user, _: index.erase(user),
+    "optimize": lambda index, user, _: index.optimize(user),
+    "users": lambda index, _, number: sorted(everyone(index, number + 1)),
+}
+
+
+def answer(act: Act, component: object, user: str, number: int) -> object:
+    """Return what a call answers, without the cursor of a page, or what it raises."""
+    try:
+        answered = act(component, user, number)
+    except ConflictError as error:
+        return error.ids
+    return answered.items if isinstance(answered, Page) else answered
+
+
+def live_apart(
+    acts: dict[str, Act], shared: dict[str, Any], alone: dict[str, Any], steps: Sequence[Step]
+) -> None:
+    """Act in namespaces of one store as in stores of their own; compare all answers."""
+    for prefix, user, name, number in steps:
+        got = answer(acts[name], shared[prefix], user, number)
+        expected = answer(acts[name], alone[prefix], user, number)
+        assert got == expected, f"{name} of {user!r} in {prefix!r} is not as in a store of its own"
+
+
+def steps(acts: dict[str, Act]) -> st.SearchStrategy[list[Step]]:
+    step = st.tuples(
+        st.sampled_from(PREFIXES),
+        st.sampled_from(USERS),
+        st.sampled_from(list(acts)),
+        st.integers(0, len(MESSAGES) - 1),
+    )
+    return st.lists(step, max_size=40)
+
+
+@given(steps=steps(ON_CONVERSATIONS))
+def test_a_namespace_of_conversations_is_like_a_store_of_its_own(steps: list[Step]) -> None:
+    """W3, C6: in every call, whatever stands in its name and in those of its users."""
+    store = MemoryConversationStore()
+    shared = {prefix: inside(store, prefix) for prefix in PREFIXES}
+    live_apart(
+        ON_CONVERSATIONS, shared, {one: MemoryConversationStore() for one in PREFIXES}, steps
+    )
+
+
+@given(steps=steps(ON_VECTORS))
+def test_a_namespace_of_vectors_is_like_an_index_of_its_own(steps: list[Step]) -> None:
+    """W3, C6: in every call, whatever stands in its name and in those of its users."""
+    index = MemoryVectorIndex(SPEC)
+    shared = {prefix: inside_index(index, prefix) for prefix in PREFIXES}
+    live_apart(ON_VECTORS, shared, {one: MemoryVectorIndex(SPEC) for one in PREFIXES}, steps)
+
+
+def test_a_prefix_that_is_not_escaped_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checker that can't fail proves nothing."""
+    monkeypatch.setattr(namespace, "_ESCAPES", {})
+    fault = "is not as in a store of its own"
+
+    store = MemoryConversationStore()
+    shared = {prefix: inside(store, prefix) for prefix in PREFIXES}
+    alone = {prefix: MemoryConversationStore() for prefix in PREFIXES}
+    told: list[Step] = [("a", "b/c", "append", 0), ("a/b", "c", "history", 0)]
+    with pytest.raises(AssertionError, match=fault):
+        live_apart(ON_CONVERSATIONS, shared, alone, told)
+
+    index = MemoryVectorIndex(SPEC)
+    shared_index = {prefix: inside_index(index, prefix) for prefix in PREFIXES}
+    alone_index = {prefix: MemoryVectorIndex(SPEC) for prefix in PREFIXES}
+    told = [("a", "b/c", "upsert", 0), ("a/b", "c", "ids", 0)]
+    with pytest.raises(AssertionError, match=fault):
+        live_apart(ON_VECTORS, shared_index, alone_index, told)
+
+
+names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
+
+
+@given(prefixes=st.tuples(names, names), users=st.tuples(names, names))
+def test_different_pairs_are_different_users(
+    prefixes: tuple[str, str], users: tuple[str, str]
+) -> None:
+    """W3, C6: for any prefix and user."""
+    pairs = {*zip(prefixes, users, strict=True)}
     shared = MemoryConversationStore()
-    stores = {prefix: inside(shared, prefix) for prefix in PREFIXES}
-    told = {
-        (prefix, user): say(user, f"{prefix} says {user}") for prefix in PREFIXES for user in USERS
-    }
-    for (prefix, _), one in told.items():
-        stores[prefix].append(one)
-
-    for (prefix, user), one in told.items():
-        store = stores[prefix]
-        assert list(store.history(user)) == [one]
-        assert store.get(user, [one.id]) == [one]
-        assert [brief.user_id for brief in store.summaries(user)] == [user]
-        assert set(store.users()) == set(USERS)
-    assert len(set(shared.users(limit=1000))) == len(told)
-    for (prefix, user), one in told.items():
-        others = [other.id for key, other in told.items() if key != (prefix, user)]
-        assert stores[prefix].delete(user, others) == 0
-        assert stores[prefix].replace(replace(one, content="y"))
-        assert stores[prefix].erase(user).messages == 1
-    assert list(shared.users()) == []
-
-
-@given(
-    prefixes=st.lists(st.text("a/%#2F", min_size=1, max_size=5), min_size=2, max_size=2),
-    users=st.lists(st.text("a/%#2F", min_size=1, max_size=5), min_size=2, max_size=2),
-)
-def test_different_pairs_are_different_users(prefixes: list[str], users: list[str]) -> None:
-    """W3, C6: for any namespace and user."""
-    shared = MemoryConversationStore()
-    for prefix, user in zip(prefixes, users, strict=True):
+    for prefix, user in pairs:
         inside(shared, prefix).append(say(user))
-    pairs = set(zip(prefixes, users, strict=True))
-    assert len(list(shared.users())) == len(pairs)
+    assert len(everyone(shared)) == len(pairs)
+
+
+@pytest.mark.parametrize("kind", [NamespaceConversationStore, NamespaceVectorIndex])
+def test_no_hook_hands_a_user_on_as_the_caller_knows_it(kind: type[Any]) -> None:
+    """W3: a hook that is new in the contract is not forgotten here."""
+    about_no_user = {"_bind_spec", "_check", "_close", "_setup"}
+    contract = next(one for one in kind.__mro__ if one in (ConversationStore, VectorIndex))
+    forwarded = {*vars(kind.__mro__[1]), *vars(Wrapper)}
+    hooks = {
+        name
+        for name, member in (*vars(contract).items(), *vars(contract.__mro__[1]).items())
+        if name in forwarded
+        and inspect.isfunction(member)
+        and "op" in inspect.signature(member).parameters
+    }
+    assert len(hooks) > 10
+    assert hooks - about_no_user - set(vars(kind)) == set()
+
+
+# -- users ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 1000])
@@ -85,83 +227,106 @@ def test_only_its_own_users_are_listed(limit: int) -> None:
     shared = MemoryConversationStore()
     mine = [f"u{number}" for number in range(7)]
     store = inside(shared, "mine")
+    shared.append(say("mine/"))  # of somebody without a namespace: no user of this one
     for user in mine:
         store.append(say(user))
-        shared.append(say(f"other/{user}"), say(f"other/{user}"))
+        shared.append(say(f"other/{user}"))
         inside(shared, "min").append(say(user))
-
-    found: list[str] = []
-    cursor: str | None = None
-    while True:
-        page = store.users(limit=limit, cursor=cursor)
-        assert len(page) <= limit
-        found += page
-        cursor = page.cursor
-        if cursor is None:
-            break
-    assert sorted(found) == mine
+    assert everyone(store, limit) == mine
 
 
-def test_users_are_found_behind_a_page_of_others() -> None:
-    """S14: a page of the inner store may hold none of its own."""
-    shared = MemoryConversationStore()
+class Shuffled(MemoryConversationStore):
+    """Lists users in an order of its own, as a hash of the key would, and never says it ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
+        self.asked.append(limit)
+        order = sorted(self._by_user, key=lambda user: user[::-1])
+        first = 0 if after is None else order.index(after) + 1
+        return Rows(order[first : first + limit], more=True)
+
+
+def test_users_are_found_in_any_order_of_the_store() -> None:
+    """S14: every user at least once."""
+    shared = Shuffled()
+    mine = [f"{number}{number % 3}" for number in range(30)]
+    for user in mine:
+        inside(shared, "mine").append(say(user))
+        inside(shared, "other").append(say(user))
+    assert sorted(everyone(inside(shared, "mine"), 4)) == sorted(mine)
+
+
+def test_users_are_found_behind_pages_of_others() -> None:
+    """S14: and these are passed in pages as large as can be."""
+    shared = Shuffled()
     for number in range(1100):
-        shared.append(say(f"a{number:04d}"))
-    store = inside(shared, "z")
-    store.append(say("me"))
-    assert list(store.users()) == ["me"]
+        shared.append(say(f"{number:04d}a"))
+    inside(shared, "mine").append(say("z"))
+    page = inside(shared, "mine").users(limit=1)
+    assert list(page) == ["z"]
+    assert shared.asked == [1, 1000, 1000]
+
+
+# -- names ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("prefix", "error"),
-    [
-        ("", InvalidInputError),
-        ("a\0", InvalidInputError),
-        ("\ud800", InvalidInputError),
-        ("x" * 129, LimitExceededError),
-        ("/" * 43, LimitExceededError),
-    ],
+    ("longest", "one_more"),
+    [("x" * 128, "x"), ("é" * 64, "x"), ("/" * 25 + "xxx", "x"), ("%" * 25, "%"), ("#" * 42, "#")],
 )
-def test_a_namespace_has_a_name_of_up_to_128_bytes(prefix: str, error: type[Exception]) -> None:
-    """W3: after escaping."""
-    with pytest.raises(error):
+def test_a_prefix_has_up_to_128_bytes_after_escaping(longest: str, one_more: str) -> None:
+    """W3: also for a backend that escapes once more, as DynamoDB's keys ask."""
+    assert NamespaceOptions(longest).prefix == longest
+    with pytest.raises(LimitExceededError, match="more than 128"):
+        NamespaceOptions(longest + one_more)
+
+
+@pytest.mark.parametrize("prefix", ["", "a\0", "\ud800"])
+def test_a_prefix_is_a_text_that_can_be_stored(prefix: str) -> None:
+    with pytest.raises(InvalidInputError, match="prefix"):
         NamespaceOptions(prefix)
-    for longest in ("x" * 128, "/" * 42):
-        assert NamespaceOptions(longest).prefix == longest
 
 
 def test_the_longest_names_fit(tmp_path: Path) -> None:
-    """W3: a user of 384 bytes in a namespace of 128."""
+    """W3: the longest users of the longest namespace, one within another."""
+    prefix, users = "x" * 128, [letter * 384 for letter in "abc"]
     inner = SqliteConversationStore(tmp_path / "db")
-    with NamespaceConversationStore(inner, NamespaceOptions("/" * 42)) as store:
-        one = say("x" * 384)
-        store.append(one)
-        assert list(store.history("x" * 384)) == [one]
+    store = inside(inside(inner, prefix), prefix)
+    index = inside_index(inside_index(SqliteVectorIndex(tmp_path / "db", SPEC), prefix), prefix)
+    with store, index:
+        for user in users:
+            one = say(user)
+            assert store.append(one).stored == (one.id,)
+            assert store.append(one).duplicates == (one.id,)
+            assert list(store.history(user)) == [one]
+            index.upsert(user, [VectorRecord(one.id, [1.0, 0.0], "s", "user")])
+            assert index.count(user) == 1
+        assert everyone(store, 1) == everyone(index, 1) == users
+        assert {len(user) for user in everyone(inner, 1)} == {384 + 2 * 129}
+        assert store.check() == index.check() == []
 
 
-def test_two_namespaces_of_an_index_are_apart() -> None:
-    """W3, C6: for vectors, in every call."""
-    shared = MemoryVectorIndex(IndexSpec(2))
-    first, second = (
-        NamespaceVectorIndex(shared, NamespaceOptions(prefix)) for prefix in ("a", "a/b")
-    )
-    one, other = say("u"), say("u")
+# -- errors and configuration ---------------------------------------------------------------------
 
-    def record(message: Message, *vector: float) -> VectorRecord:
-        return VectorRecord(message.id, np.array(vector), "s", "user")
 
-    first.upsert("b/u", [record(one, 1, 0)])
-    second.bulk_load([("u", record(other, 0, 1))])
-
-    assert [hit.id for hit in first.search("b/u", [1, 1])] == [one.id]
-    assert [hit.id for hit in second.search("u", [1, 1])] == [other.id]
-    assert first.get("b/u", [other.id]) == []
-    assert (first.count("b/u"), second.count("u")) == (1, 1)
-    assert (list(first.ids("b/u")), list(second.users())) == ([one.id], ["u"])
-    assert first.delete("b/u", [other.id]) == 0
-    assert first.optimize("b/u").removed == 0
-    assert first.delete_session("b/u", "s") == 1
-    assert second.erase("u").vectors == 1
+def test_no_error_shows_the_user_of_the_store() -> None:
+    """E3: nor does a message that is returned."""
+    store = inside(MemoryConversationStore(), "tenant")
+    one = say("alice")
+    store.append(one)
+    calls: list[Callable[[], object]] = [
+        lambda: store.append(replace(one, content="y")),
+        lambda: store.append(say("x" * 385)),
+        lambda: store.history("x" * 385),
+    ]
+    for call in calls:
+        with pytest.raises(IalStoreError) as caught:
+            call()
+        assert "tenant" not in str(caught.value)
+    assert "tenant" not in repr([store.history("alice"), store.summaries("alice")])
 
 
 def test_a_configuration_names_the_namespace() -> None:
@@ -172,8 +337,12 @@ def test_a_configuration_names_the_namespace() -> None:
         store.append(one)
         assert list(store.history("u")) == [one]
         assert list(store.users()) == ["u"]
-    with open_index({"vector": {"url": "memory:", "wrap": wrap}}, IndexSpec(2)) as index:
+    with open_index({"vector": {"url": "memory:", "wrap": wrap}}, SPEC) as index:
         assert index.count("u") == 0
-    for wrong in ("namespace", {"use": "namespace", "prefx": "tenant"}):
-        with pytest.raises(ConfigurationError, match="prefix"):
+    for wrong, text in (
+        ("namespace", r"wrap: namespace\.prefix: "),
+        ({"use": "namespace", "prefx": "tenant"}, r"prefx is unknown; did you mean prefix\?"),
+        ({"use": "namespace", "prefix": ""}, "wrap: namespace: prefix must not be empty"),
+    ):
+        with pytest.raises(ConfigurationError, match=text):
             open_store({"conversation": {"url": "memory:", "wrap": [wrong]}})
