@@ -20,6 +20,7 @@ from ialstore import CorruptError, Message, Outcome, UnavailableError, deadline
 from ialstore.model import encode_message
 from ialstore.operation import Operation
 from ialstore_backends.sqlite import SqliteConversationStore, maintenance
+from ialstore_backends.sqlite import conversation_statements as sql
 from ialstore_backends.sqlite.connection import Database
 from ialstore_backends.sqlite.maintenance import mark_erased, scrub
 
@@ -485,27 +486,50 @@ def test_check_names_ten_damaged_rows_and_counts_the_others(
     assert "row 11" not in fault
 
 
-def test_check_names_an_index_that_lost_an_entry(
+def lose_row(path: Path, store: SqliteConversationStore) -> None:
+    """Delete the second message, but not its entry in an index."""
+    whole, none = "expires)", "expires) WHERE id IS NULL)"
+    change = (
+        "UPDATE sqlite_master SET sql = replace(sql, '{}', '{}') WHERE name = 'message_by_session'"
+    )
+    writable = "PRAGMA writable_schema = ON"
+    run_sql(path, writable, change.format(whole, none[:-1]))
+    run_sql(path, "DELETE FROM message WHERE rowid = 2")
+    run_sql(path, writable, change.format(none[:-1], whole))
+    store.close()
+
+
+def test_check_names_an_index_that_does_not_agree_with_its_table(
     path: Path, store: SqliteConversationStore
 ) -> None:
     """C5: no read can miss what an index does not lead to."""
     store.append(*[new("x") for _ in range(3)])
-    run_sql(
-        path,
-        "PRAGMA writable_schema = ON",
-        "UPDATE sqlite_master SET sql = replace(sql, 'expires)', 'expires) WHERE id IS NULL') "
-        "WHERE name = 'message_by_session'",
-    )
-    run_sql(path, "DELETE FROM message WHERE rowid = 2")  # and not its entry in that index
-    run_sql(
-        path,
-        "PRAGMA writable_schema = ON",
-        "UPDATE sqlite_master SET sql = replace(sql, ' WHERE id IS NULL', '') "
-        "WHERE name = 'message_by_session'",
-    )
-    store.close()
+    lose_row(path, store)
     with SqliteConversationStore(path) as reopened:
         assert any("wrong # of entries in index" in fault for fault in reopened.check())
+
+
+def test_removing_what_an_index_leads_to_in_vain_ends_with_an_error(
+    path: Path, store: SqliteConversationStore
+) -> None:
+    """C5: and not never."""
+    store.append(*[new("x") for _ in range(3)])
+    lose_row(path, store)
+    with SqliteConversationStore(path) as reopened:
+        for remove in (lambda: reopened.erase("u"), lambda: reopened.delete_session("u", "s")):
+            with pytest.raises(CorruptError, match="an index of messages is damaged") as caught:
+                remove()
+            assert caught.value.outcome is Outcome.NOT_APPLIED
+
+
+def test_check_ends_where_rows_lead_in_circles(
+    store: SqliteConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they do where pages of a table were exchanged."""
+    store.append(*[new("x") for _ in range(3)])
+    backwards = sql.CHECK.replace("rowid > ?", "rowid <> ?").replace("ORDER BY rowid", "")
+    monkeypatch.setattr(sql, "CHECK", backwards)
+    assert store.check() == []
 
 
 def test_optimize_leaves_what_only_seems_to_be_expired(

@@ -421,6 +421,16 @@ def test_vectors_out_of_order_are_noticed(one: Handle, monkeypatch: pytest.Monke
         one.search()
 
 
+def test_deleting_what_an_index_leads_to_in_vain_is_noticed(
+    one: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one.index.upsert("u", [record(1)])
+    monkeypatch.setattr(sql, "DELETE", sql.DELETE.replace("number IN", "number NOT IN"))
+    with pytest.raises(CorruptError, match="an index of vectors is damaged"):
+        one.index.delete("u", [record(1).id])
+    assert one.index.count("u") == 1
+
+
 def test_an_index_that_leads_to_another_vector_is_noticed(
     one: Handle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -305,6 +305,7 @@ def _remove(connection: Connection, op: Operation, rows_of: str, who: tuple[str,
     live = 0
     while rows := connection.execute(rows_of, (op.now, *who)).fetchall():
         live += sum(is_live for _, is_live in rows)
-        connection.executemany(sql.DELETE_ROW, [(rowid,) for rowid, _ in rows])
+        if not connection.executemany(sql.DELETE_ROW, [(rowid,) for rowid, _ in rows]).rowcount:
+            raise DamagedRowError("an index of messages is damaged")
         op.renew()
     return live

@@ -132,10 +132,11 @@ def every_row(database: Database, op: Operation, statement: str) -> Iterator[tup
                 rows = database.until_free(op, read).fetchall()
             finally:
                 connection.text_factory = str
-        if not rows:
+        yield from rows
+        # Where pages were exchanged, rows come back that were there before: it ends all the same.
+        if not rows or rows[-1][0] <= after:
             return
         after = rows[-1][0]
-        yield from rows
 
 
 def _text_or_bytes(stored: bytes) -> str | bytes:

@@ -381,7 +381,8 @@ def _delete_rows(
     rows = connection.execute(which, (state.user, value)).fetchall()
     if rows:
         numbers = json.dumps([number for number, _ in rows])
-        connection.execute(sql.DELETE, (numbers,))
+        if connection.execute(sql.DELETE, (numbers,)).rowcount != len(rows):
+            raise DamagedRowError("an index of vectors is damaged")
         state = state._replace(removals=state.removals + 1, total=state.total - len(rows))
         connection.execute(sql.CHANGE_STATE, changed_state(user_id, state))
         if not state.total:
