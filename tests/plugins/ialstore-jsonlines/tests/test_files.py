@@ -362,7 +362,7 @@ def test_the_url_has_the_folder_and_the_options(folder: Path) -> None:
     [
         ("jsonlines:///x?fsnc=true", "did you mean fsync"),
         ("jsonlines:///x?fsync=perhaps", "option fsync"),
-        ("jsonlines:///x?cached_users=0", "cached_users must be at least 1"),
+        ("jsonlines:///x?cached_users=-1", "cached_users must not be negative"),
         ("jsonlines://x", "write jsonlines:///relative/path"),
     ],
 )

@@ -60,8 +60,8 @@ class JsonLinesOptions:
     """Users whose rows are kept in memory; those of others are read again when needed."""
 
     def __post_init__(self) -> None:
-        if self.cached_users < 1:
-            raise ConfigurationError("jsonlines: option cached_users must be at least 1")
+        if self.cached_users < 0:
+            raise ConfigurationError("jsonlines: option cached_users must not be negative")
 
 
 def is_live(expires: int | None, now: int) -> bool:
