@@ -199,7 +199,7 @@ class FaultsConversationStore(ConversationWrapper):
         if written is not None:
             raise _in_part(op, [entry.message.id for entry in entries], written)
 
-    def _after_fork(self) -> None:
+    def _after_fork(self) -> None:  # pragma: no cover - in a child only
         self._dice.renew_lock()
 
 
@@ -229,5 +229,5 @@ class FaultsVectorIndex(VectorWrapper):
         if written is not None:
             raise _in_part(op, [record.id for _, record in records], written)
 
-    def _after_fork(self) -> None:
+    def _after_fork(self) -> None:  # pragma: no cover - in a child only
         self._dice.renew_lock()

@@ -139,7 +139,7 @@ def read_record(user_id: str, row: Row, spec: IndexSpec) -> EncodedRecord:
         if expires is not None:
             from_seconds(expires)
         vector = check_vector(_vectors([blob], spec.dimension)[0], spec, "the stored vector")
-    except DAMAGE as error:
+    except DAMAGE as error:  # pragma: no cover - another program wrote it, checksum and all
         raise _damaged(one) from error
     return EncodedRecord(one, vector, session_id, role, text, expires)
 
