@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,14 @@ import pytest
 from ialstore import CorruptError, Message
 from ialstore.decoding import DAMAGE, decode_message, stored_role
 
-ONE = Message.new(user_id="u", session_id="s", role="user", content="x")
+ONE = Message.new(
+    user_id="u",
+    session_id="s",
+    role="user",
+    content="x",
+    created_at=datetime(2024, 2, 29, 12, tzinfo=UTC),
+    key="k",
+)
 SOUND: dict[str, Any] = {
     "id": ONE.id,
     "user_id": "u",
