@@ -11,13 +11,16 @@ UV := $(shell command -v uv 2>/dev/null)
 PYTEST_FLAGS ?= --numprocesses=auto
 PYTEST := $(if $(COVERAGE),$(BIN)/coverage run $(BIN)/pytest,$(BIN)/pytest)
 
-.PHONY: help setup demo test soak coverage check lint types format wheel clean
+.PHONY: help setup services demo test soak coverage check lint types format wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## Make .venv with everything in it (the other targets do it when needed)
 	@:
+
+services: $(STAMP) ## Fetch the servers that tests use, into a cache outside the project (once)
+	@$(BIN)/python -m ialstore.testing.servers fetch
 
 demo: $(STAMP) ## Run the demo on SQLite
 	@$(BIN)/ialstore demo

@@ -135,6 +135,12 @@ def _wrappers(kind: str, base: str) -> tuple[Registration, ...]:
 
 # Sorted; a test says so.
 BUILT_IN: Final = (
+    Registration(
+        "conversation",
+        "dynamodb",
+        "ialstore_backends.dynamodb:DynamoConversationStore",
+        "ialstore[dynamodb]",
+    ),
     Registration("conversation", "memory", "ialstore_backends.memory:MemoryConversationStore"),
     Registration("conversation", "sqlite", "ialstore_backends.sqlite:SqliteConversationStore"),
     *_wrappers("conversation", "ConversationStore"),

@@ -74,9 +74,9 @@ def test_a_request_is_the_documented_one(titan: Any) -> None:
 
 
 def test_the_stand_in_refuses_other_requests(titan: Any) -> None:
-    import botocore.session  # type: ignore[import-untyped]  # it has no types
+    import botocore.session
 
-    client = botocore.session.Session().create_client(
+    client: Any = botocore.session.Session().create_client(
         "bedrock-runtime", region_name="us-east-1", endpoint_url=titan.url
     )
 

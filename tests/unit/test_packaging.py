@@ -14,7 +14,14 @@ import ialstore
 from ialstore.registry import BUILT_IN, Registration
 
 PACKAGES = ("ialstore", "ialstore_backends")
-RUN_TIME_EXTRAS = {"bedrock", "opentelemetry", "prometheus", "sentence-transformers", "tiktoken"}
+RUN_TIME_EXTRAS = {
+    "bedrock",
+    "dynamodb",
+    "opentelemetry",
+    "prometheus",
+    "sentence-transformers",
+    "tiktoken",
+}
 EXTRAS = {"all", "testing"} | RUN_TIME_EXTRAS
 
 

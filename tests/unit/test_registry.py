@@ -44,7 +44,7 @@ def test_an_unknown_name_is_refused_with_the_closest_one() -> None:
 
 
 def test_an_unknown_name_unlike_any_other_is_refused_with_the_list() -> None:
-    with pytest.raises(ConfigurationError, match="known: memory, sqlite"):
+    with pytest.raises(ConfigurationError, match="known: dynamodb, memory, sqlite"):
         find("conversation", "xyz")
 
 

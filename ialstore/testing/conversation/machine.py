@@ -126,6 +126,9 @@ class ConversationMachine(RuleBasedStateMachine):
         with pytest.raises((ConflictError, PartialWriteError)) as caught:
             self.store.append(*batch)
         error: Exception = caught.value
+        if conflicts:
+            for one in given.values():
+                self.model.tried(one)
         if not isinstance(error, PartialWriteError):
             assert isinstance(error, ConflictError)
             assert not conflicts or list(error.ids) == conflicts

@@ -1,0 +1,368 @@
+"""One botocore client for a store: calls within a deadline, metered, with errors of ialstore.
+
+Signing, regions, endpoints and the renewal of credentials are botocore's. Replies are decoded here,
+because botocore's own decoding takes four times as long: a reply comes as the JSON that was sent,
+with binary values in base64. Nothing is retried here.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import zlib
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import botocore.session
+import orjson
+from botocore import xform_name
+from botocore.config import Config
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    CredentialProvider,
+    DeferredRefreshableCredentials,
+)
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+from botocore.utils import get_environ_proxies
+
+from ialstore.cost import Units
+from ialstore.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    DeadlineExceededError,
+    IalStoreError,
+    Outcome,
+    StoreNotReadyError,
+    ThrottledError,
+    UnavailableError,
+)
+from ialstore_backends.dynamodb.table import ConditionFailedError
+from ialstore_backends.dynamodb.transport import Transport, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from botocore.awsrequest import AWSPreparedRequest
+    from botocore.session import Session
+
+    from ialstore.operation import Operation
+    from ialstore_backends.dynamodb.options import DynamoOptions
+
+__all__ = ["DynamoClient"]
+
+_READS: Final = frozenset({"BatchGetItem", "GetItem", "Query", "Scan"})
+_WRITES: Final = frozenset({"BatchWriteItem", "DeleteItem", "PutItem", "UpdateItem"})
+_METERED: Final = _READS | _WRITES
+_FIRST_PAUSE_SECONDS: Final = 0.05
+_LONGEST_PAUSE_SECONDS: Final = 2.0
+_OK: Final = 200
+_SERVER_ERROR: Final = 500
+
+_THROTTLED: Final = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "Throttling",
+        "LimitExceededException",
+    }
+)
+_DENIED: Final = frozenset(
+    {
+        "AccessDeniedException",
+        "ExpiredTokenException",
+        "IncompleteSignatureException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "NotAuthorized",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_ABSENT: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
+_PASSING: Final = frozenset(
+    {
+        "InternalServerError",
+        "ReplicatedWriteConflictException",
+        "ServiceUnavailable",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    }
+)
+
+
+_ends_at: ContextVar[float] = ContextVar("ialstore_dynamodb_ends_at")
+
+
+class DynamoClient:
+    """Sends calls to DynamoDB; safe from many threads, made anew in a forked child.
+
+    Args:
+        options: where the service is and who calls.
+        session: of botocore, with its credentials, in place of one made from the options.
+    """
+
+    def __init__(self, options: DynamoOptions, session: Session | None = None) -> None:
+        self._options = options
+        self._session = session
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._transport: Transport | None = None
+
+    def call(
+        self, op: Operation, operation: str, params: dict[str, Any], *, place: str = ""
+    ) -> dict[str, Any]:
+        """Return the decoded reply of one request, whose units ``op`` takes note of.
+
+        Args:
+            op: the running call: its deadline holds.
+            operation: such as ``PutItem``.
+            params: as botocore takes them; binary values as bytes.
+            place: the partition or index, without the user, for the event.
+
+        Raises:
+            ConditionFailedError: of a conditional write.
+            IalStoreError: any other failure, with its outcome.
+        """
+        is_write = operation not in _READS
+        client = self._ready()
+        if operation in _METERED:
+            params = {**params, "ReturnConsumedCapacity": "INDEXES"}
+        token = _ends_at.set(time.monotonic() + op.remaining())
+        try:
+            reply = getattr(client, xform_name(operation))(**params)
+        except Exception as error:
+            op.add(Units(requests=1))
+            raise _translated(error, op, is_write=is_write) from error
+        finally:
+            _ends_at.reset(token)
+        answer = _decoded(reply["Raw"], is_write=is_write)
+        units = _units(operation, answer, params)
+        op.add(units)
+        if place and operation in _METERED:
+            self._note(op, place, units)
+        return answer
+
+    def _note(self, op: Operation, place: str, units: Units) -> None:
+        """Add units to those of a partition or index in the event: a hot one is seen there."""
+        with self._lock:
+            by_place: dict[str, float] = op.details.get("units_by_partition", {})
+            used = by_place.get(place, 0.0) + units.read + units.write
+            op.note("units_by_partition", {**by_place, place: used})
+
+    def pauses(self, op: Operation) -> Callable[[], None]:
+        """Return a function that waits before the rest of a batch is sent again.
+
+        Each wait is drawn from zero to a bound that doubles (full jitter), within the deadline.
+        """
+        bound = _FIRST_PAUSE_SECONDS
+
+        def pause() -> None:
+            nonlocal bound
+            wait = random.uniform(0, bound)  # noqa: S311 - no secret
+            if wait >= op.remaining():
+                raise ThrottledError("DynamoDB did not take all of a batch in time", retryable=True)
+            time.sleep(wait)
+            bound = min(2 * bound, _LONGEST_PAUSE_SECONDS)
+
+        return pause
+
+    def forget(self) -> None:
+        """Begin anew in a forked child; the parent's connections are left alone."""
+        self._lock = threading.Lock()
+        self._client = self._transport = None
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            if self._transport is not None:
+                self._transport.close()
+            self._client = self._transport = None
+
+    def _ready(self) -> Any:
+        client = self._client
+        if client is not None:
+            return client
+        with self._lock:
+            if self._client is None:
+                self._client = self._make()
+            return self._client
+
+    def _make(self) -> Any:
+        session = self._session or _session(self._options)
+        transport = Transport()
+        try:
+            client = session.create_client(
+                "dynamodb",
+                region_name=self._options.region or _region(session, self._options),
+                endpoint_url=self._options.endpoint,
+                config=Config(
+                    retries={"total_max_attempts": 1, "mode": "standard"},
+                    parameter_validation=False,
+                    max_pool_connections=1,  # the transport has its own pool
+                ),
+            )
+        except NoRegionError as error:
+            raise ConfigurationError(
+                "dynamodb: no region; write ?region=... in the URL or set AWS_REGION"
+            ) from error
+
+        def send(request: AWSPreparedRequest, **_: Any) -> Any:
+            if get_environ_proxies(request.url):
+                return None  # botocore knows how to reach the service by a proxy
+            return transport.send(request, _ends_at.get())
+
+        client.meta.events.register("before-send.dynamodb", send)
+        client.meta.events.register("before-parse.dynamodb", _keep_raw)
+        self._transport = transport
+        return client
+
+
+def _region(session: Session, options: DynamoOptions) -> str | None:
+    found = session.get_config_variable("region")
+    # An emulator has none, but the signature needs a name.
+    return found or ("us-east-1" if options.endpoint else None)
+
+
+def _session(options: DynamoOptions) -> Session:
+    try:
+        session = botocore.session.Session(profile=options.profile)
+        if options.role:
+            source = session.get_credentials()
+            fetcher = AssumeRoleCredentialFetcher(
+                client_creator=session.create_client,
+                source_credentials=source,
+                role_arn=options.role,
+                extra_args={"RoleSessionName": "ialstore"},
+            )
+            session = botocore.session.Session(profile=options.profile)
+            session.get_component("credential_provider").insert_before("env", _Role(fetcher))
+    except ProfileNotFound as error:
+        raise ConfigurationError(f"dynamodb: there is no AWS profile {options.profile}") from error
+    return session
+
+
+class _Role(CredentialProvider):
+    """Credentials of an assumed role, renewed before they expire."""
+
+    METHOD = "ialstore-role"
+
+    def __init__(self, fetcher: AssumeRoleCredentialFetcher) -> None:
+        super().__init__()
+        self._fetcher = fetcher
+
+    def load(self) -> DeferredRefreshableCredentials:
+        return DeferredRefreshableCredentials(
+            refresh_using=self._fetcher.fetch_credentials, method="assume-role"
+        )
+
+
+def _keep_raw(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
+) -> None:
+    """Hand on the body as it came; what says success is not decoded by botocore."""
+    body = response_dict["body"]
+    checksum = response_dict["headers"].get("x-amz-crc32")
+    if checksum is not None and zlib.crc32(body) != int(checksum):
+        raise TransportError("checksum", is_late=False, was_sent=True)
+    customized_response_dict["Raw"] = body
+    if response_dict["status_code"] == _OK:
+        response_dict["body"] = b"{}"
+
+
+def _decoded(body: bytes, *, is_write: bool) -> dict[str, Any]:
+    try:
+        return dict(orjson.loads(body))
+    except (TypeError, ValueError) as error:
+        raise _unavailable("the reply is no JSON object", is_write=is_write) from error
+
+
+def _units(operation: str, answer: dict[str, Any], params: dict[str, Any]) -> Units:
+    """Return what a call used, as the service reports it, corrected for emulators."""
+    if operation not in _METERED:
+        return Units(requests=1)
+    reported: Any = answer.get("ConsumedCapacity") or []
+    parts = cast("list[dict[str, Any]]", reported if isinstance(reported, list) else [reported])
+    used = sum(float(part.get("CapacityUnits", 0)) for part in parts)
+    if operation in _WRITES:
+        return Units(write=used, requests=1)
+    if operation == "Query" and not used:
+        # DynamoDB bills the smallest read for a query that finds nothing; DynamoDB Local does not.
+        used = 1.0 if params.get("ConsistentRead") else 0.5
+    return Units(read=used, requests=1)
+
+
+_NO_CREDENTIALS: Final = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
+
+
+def _translated(error: Exception, op: Operation, *, is_write: bool) -> Exception:
+    if isinstance(error, ClientError):
+        return _refused(error, is_write=is_write)
+    if isinstance(error, TransportError):
+        return _unanswered(error, op, is_write=is_write)
+    if isinstance(error, _NO_CREDENTIALS):
+        return AccessDeniedError(
+            "dynamodb: there are no usable AWS credentials; set AWS_PROFILE, or see "
+            "the AWS documentation on credentials"
+        )
+    if isinstance(error, (BotoCoreError, ValueError, KeyError)):
+        # A proxy's failure, or a reply that botocore can't read: HTML with status 200.
+        return _unavailable(type(error).__name__, is_write=is_write)
+    return error
+
+
+def _unanswered(error: TransportError, op: Operation, *, is_write: bool) -> IalStoreError:
+    outcome = Outcome.UNKNOWN if is_write and error.was_sent else Outcome.NOT_APPLIED
+    if error.is_late:
+        return DeadlineExceededError(
+            f"{op.name}: DynamoDB did not answer in time", retryable=True, outcome=outcome
+        )
+    return UnavailableError(f"DynamoDB did not answer ({error})", retryable=True, outcome=outcome)
+
+
+def _unavailable(what: str, *, is_write: bool) -> UnavailableError:
+    return UnavailableError(
+        f"DynamoDB did not answer sensibly ({what})",
+        retryable=True,
+        outcome=Outcome.UNKNOWN if is_write else Outcome.NOT_APPLIED,
+    )
+
+
+def _refused(error: ClientError, *, is_write: bool) -> Exception:
+    response: dict[str, Any] = cast("dict[str, Any]", error.response)
+    code = str(response.get("Error", {}).get("Code", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code == "ConditionalCheckFailedException":
+        raw = response.get("Raw")
+        return ConditionFailedError(None if raw is None else orjson.loads(raw).get("Item"))
+    if code in _PASSING or status >= _SERVER_ERROR:
+        return _unavailable(code or str(status), is_write=is_write)
+    return _refusal(code or str(status))
+
+
+def _refusal(code: str) -> IalStoreError:
+    if code in _THROTTLED:
+        return ThrottledError(f"DynamoDB asks for a pause ({code})", retryable=True)
+    if code in _DENIED:
+        return AccessDeniedError(f"DynamoDB refused the caller ({code})")
+    if code in _ABSENT:
+        return StoreNotReadyError(
+            "a table or index is not there; run ialstore setup, or see ialstore check"
+        )
+    if code == "ValidationException":
+        return StoreNotReadyError(
+            "DynamoDB does not accept the call: the tables may be of another layout; "
+            "run ialstore check"
+        )
+    return UnavailableError(f"DynamoDB refused the call ({code})")

@@ -1,0 +1,238 @@
+"""``DynamoConversationStore``: conversations in the V2 table of DynamoDB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
+
+from ialstore._text import from_microseconds, to_microseconds
+from ialstore.capabilities import ConversationCapabilities
+from ialstore.conversation import ConversationStore
+from ialstore.errors import MissingDriverError
+from ialstore.ids import id_microseconds
+from ialstore.listing import HistoryQuery, Rows, take_rows
+from ialstore.model import (
+    AppendResult,
+    Consistency,
+    EncodedMessage,
+    EraseReport,
+    Message,
+    MessageSummary,
+    OptimizeReport,
+    SessionInfo,
+)
+from ialstore_backends.dynamodb import keys
+from ialstore_backends.dynamodb.directory import LEASE_SECONDS, Directory, Listed
+from ialstore_backends.dynamodb.keys import Layout
+from ialstore_backends.dynamodb.maintenance import Maintenance
+from ialstore_backends.dynamodb.options import DynamoOptions, table_prefix
+from ialstore_backends.dynamodb.parallel import SideBySide
+from ialstore_backends.dynamodb.reading import Range, Reader
+from ialstore_backends.dynamodb.rows import row_bytes, summary_of
+from ialstore_backends.dynamodb.table import Table
+from ialstore_backends.dynamodb.writing import Writer
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+    from ialstore.component import Progress, StoreSettings
+    from ialstore.operation import Operation
+    from ialstore.url import StoreURL
+    from ialstore_backends.dynamodb.table import Item
+
+__all__ = ["DynamoConversationStore"]
+
+_ROUNDS: Final = 3
+_PAGE: Final = 1000
+_EVER: Final = -1
+"""A second at which nothing has expired yet."""
+
+
+class DynamoConversationStore(ConversationStore):
+    """Conversations in a table of DynamoDB, for any number of threads, processes and hosts.
+
+    Args:
+        prefix: with which the names of the tables begin.
+        options: as in the URL.
+        session: of botocore, with its credentials, in place of one made from the options.
+        settings: clock, timeout and retention.
+    """
+
+    SCHEME: ClassVar[str] = "dynamodb"
+    CAPABILITIES: ClassVar[ConversationCapabilities] = ConversationCapabilities(
+        durable=True,
+        needs_setup=True,
+        multi_process=True,
+        activity_precision=timedelta(seconds=LEASE_SECONDS),
+    )
+    OPTIONS: ClassVar[type[Any] | None] = DynamoOptions
+
+    def __init__(
+        self,
+        prefix: str,
+        options: DynamoOptions | None = None,
+        *,
+        session: Session | None = None,
+        **settings: Unpack[StoreSettings],
+    ) -> None:
+        super().__init__(**settings)
+        options = options or DynamoOptions()
+        try:
+            from ialstore_backends.dynamodb.client import DynamoClient
+            from ialstore_backends.dynamodb.schema import Schema, conversation_model
+        except ModuleNotFoundError as error:
+            raise MissingDriverError(
+                f"dynamodb needs the module {error.name}: pip install 'ialstore[dynamodb]'"
+            ) from error
+        model = conversation_model(prefix, options)
+        self._client = DynamoClient(options, session)
+        self._side_by_side = SideBySide()
+        table = Table(model, self._client, Layout(options.spread), self._side_by_side)
+        self._table = table.name
+        self._schema = Schema(self._client, model, options)
+        self._directory = Directory(table)
+        self._reader = Reader(table, self._directory, options)
+        self._writer = Writer(table, self._directory, self._reader)
+        self._maintenance = Maintenance(self._directory, self._reader, self._writer)
+
+    @property
+    def table(self) -> str:
+        """Name of the table."""
+        return self._table
+
+    @classmethod
+    def from_url(cls, url: StoreURL, **settings: Unpack[StoreSettings]) -> Self:
+        """Return the store of ``dynamodb://PREFIX?region=...``."""
+        return cls(table_prefix(url), url.options(DynamoOptions), **settings)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def _append(
+        self, op: Operation, user_id: str, entries: Sequence[EncodedMessage]
+    ) -> AppendResult:
+        return self._writer.append(op, entries)
+
+    def _replace(self, op: Operation, entry: EncodedMessage) -> bool:
+        return self._writer.replace(op, entry)
+
+    def _load(self, op: Operation, entries: Sequence[EncodedMessage]) -> None:
+        self._writer.load(op, entries)
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, Message]:
+        return self._reader.get(op, user_id, ids, strong=_is_strong(op))
+
+    def _history(self, op: Operation, query: HistoryQuery) -> Rows[Message]:
+        wanted = Range.of(query, op, strong=_is_strong(op))
+        page = take_rows(self._reader.rows(op, wanted, query.limit), query.limit, row_bytes)
+        messages = self._reader.messages(op, query.user_id, page.items)
+        return Rows(messages, more=page.more or len(page.items) == query.limit)
+
+    def _summaries(self, op: Operation, query: HistoryQuery) -> Rows[MessageSummary]:
+        wanted = Range.of(query, op, strong=_is_strong(op))
+        if self._reader.has_index(wanted):
+            rows = list(self._reader.entries(op, wanted, query.limit))
+        else:
+            rows = list(self._reader.rows(op, wanted, query.limit))
+        summaries = [summary_of(query.user_id, row, query.session_id) for row in rows]
+        return Rows(summaries, more=len(rows) == query.limit)
+
+    def _sessions(
+        self, op: Operation, user_id: str, limit: int, after: SessionInfo | None
+    ) -> Rows[SessionInfo]:
+        listed = self._directory.sessions(op, user_id, strong=_is_strong(op))
+        found: list[tuple[int, str]] = []
+        for one in listed:
+            active = one.active
+            if active is None:
+                active = self._newest(op, user_id, one)
+            if active is not None:
+                found.append((-active, one.session_id))
+        found.sort()
+        if after is not None:
+            last = (-to_microseconds(after.last_active, "last_active"), after.session_id)
+            found = [one for one in found if one > last]
+        return Rows(
+            [SessionInfo(session, from_microseconds(-at)) for at, session in found[:limit]],
+            more=len(found) > limit,
+        )
+
+    def _newest(self, op: Operation, user_id: str, listed: Listed) -> int | None:
+        """Return the time of the newest message of a session that may have none."""
+        wanted = Range(user_id=user_id, session_id=listed.session_id, now=op.now)
+        row = next(self._reader.rows(op, wanted, 1), None)
+        return None if row is None else id_microseconds(keys.id_of(row["timestamp_type"]["S"]))
+
+    # -- removing and care ----------------------------------------------------------------------
+
+    def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
+        return self._writer.delete(op, [self._reader.key(user_id, one) for one in ids])
+
+    def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
+        removed = self._remove(op, user_id, session_id)
+        self._directory.mark_session(op, user_id, session_id)
+        return removed
+
+    def _remove(self, op: Operation, user_id: str, session_id: str | None) -> int:
+        """Delete the messages of a session or user, expired ones too; return how many lived."""
+        wanted = Range(user_id=user_id, session_id=session_id, now=_EVER)
+        removed = 0
+        rows = self._reader.rows(op, wanted)
+        while batch := list(islice(rows, _PAGE)):
+            op.renew()
+            removed += self._writer.delete(op, [_key(row) for row in batch])
+            op.is_partly_applied = True
+        return removed
+
+    def _erase(self, op: Operation, user_id: str) -> EraseReport:
+        removed = 0
+        marked = 0
+        remaining = 0
+        for _ in range(_ROUNDS):
+            op.renew()
+            removed += self._remove(op, user_id, None)
+            marked = self._directory.mark_user(op, user_id)
+            remaining = self._count(op, user_id)
+            if not remaining:
+                break
+        out_of_reach = ["backups, point-in-time recovery, streams and exports of the table"]
+        if marked:
+            out_of_reach.append(
+                "which sessions and days there were: optimize removes it in ten minutes"
+            )
+        return EraseReport(messages=removed, remaining=remaining, out_of_reach=tuple(out_of_reach))
+
+    def _count(self, op: Operation, user_id: str) -> int:
+        wanted = Range(user_id=user_id, session_id=None, now=op.now)
+        return sum(1 for _ in self._reader.rows(op, wanted))
+
+    def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
+        return self._maintenance.run(op, user_id, progress)
+
+    # -- the tables and the connection ----------------------------------------------------------
+
+    def _setup(self, op: Operation) -> None:
+        self._schema.create(op)
+
+    def _check(self, op: Operation) -> list[str]:
+        return self._schema.differences(op)
+
+    def _close(self) -> None:
+        self._side_by_side.close()
+        self._client.close()
+
+    def _after_fork(self) -> None:
+        self._side_by_side.forget()
+        self._client.forget()
+        self._directory.forget()
+
+
+def _is_strong(op: Operation) -> bool:
+    return op.consistency is not Consistency.EVENTUAL
+
+
+def _key(row: Item) -> Item:
+    return {name: row[name] for name in ("user_date", "timestamp_type")}

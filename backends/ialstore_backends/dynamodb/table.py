@@ -1,0 +1,48 @@
+"""What everything that reads or writes the table needs; imports no driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ialstore_backends.dynamodb.client import DynamoClient
+    from ialstore_backends.dynamodb.keys import Layout
+    from ialstore_backends.dynamodb.parallel import SideBySide
+    from ialstore_backends.dynamodb.schema import ConversationRow
+
+__all__ = ["SESSION_INDEX", "USER_TIME_INDEX", "ConditionFailedError", "Item", "Table"]
+
+Item = dict[str, dict[str, Any]]
+"""An item as the wire has it: ``{"name": {"S": "text"}}``; binary values are base64 texts."""
+
+USER_TIME_INDEX: Final = "UserTimeIndex"
+SESSION_INDEX: Final = "SessionIndex"
+
+
+class ConditionFailedError(Exception):
+    """A conditional write found its condition false.
+
+    Attributes:
+        item: what was there, where the service told.
+    """
+
+    def __init__(self, item: Item | None) -> None:
+        super().__init__("the condition of a write was false")
+        self.item = item
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table, as a store uses it."""
+
+    model: type[ConversationRow]
+    client: DynamoClient
+    layout: Layout
+    side_by_side: SideBySide
+
+    @property
+    def name(self) -> str:
+        """Its whole name."""
+        name: str = self.model.Meta.table_name
+        return name

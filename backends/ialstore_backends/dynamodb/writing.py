@@ -1,0 +1,342 @@
+"""Writing messages: conditional puts, parts before their head, deletes, and batches."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from ialstore.cost import Units
+from ialstore.errors import ConflictError, IalStoreError, Outcome, PartialWriteError
+from ialstore.model import AppendResult, EncodedMessage
+from ialstore_backends.dynamodb.rows import Draft, draft_row, is_live
+from ialstore_backends.dynamodb.sizes import item_bytes
+from ialstore_backends.dynamodb.table import ConditionFailedError
+
+if TYPE_CHECKING:
+    from ialstore.operation import Operation
+    from ialstore_backends.dynamodb.directory import Directory
+    from ialstore_backends.dynamodb.reading import Reader
+    from ialstore_backends.dynamodb.table import Item, Table
+
+__all__ = ["Writer"]
+
+_ATTEMPT_BYTES: Final = 8
+_BATCH_ITEMS: Final = 25
+_KB: Final = 1024
+
+_STORED, _DUPLICATE, _CONFLICT = "stored", "duplicate", "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class _Removed:
+    """What a delete found.
+
+    Attributes:
+        was_live: whether it was a message that had not expired.
+    """
+
+    was_live: bool
+
+
+class Writer:
+    """Writes the messages of a table; safe from many threads."""
+
+    def __init__(self, table: Table, directory: Directory, reader: Reader) -> None:
+        self._client = table.client
+        self._model = table.model
+        self._table = table.name
+        self._layout = table.layout
+        self._side_by_side = table.side_by_side
+        self._directory = directory
+        self._reader = reader
+
+    # -- append and replace ---------------------------------------------------------------------
+
+    def append(self, op: Operation, entries: Sequence[EncodedMessage]) -> AppendResult:
+        """Store what is not there; see ``ConversationStore._append``."""
+        self._directory.announce(op, entries)
+        outcomes = self._side_by_side.outcomes(
+            [partial(self._append_one, op, self._draft(entry)) for entry in entries]
+        )
+        ids = [entry.message.id for entry in entries]
+        by_outcome: dict[str, list[str]] = {_STORED: [], _DUPLICATE: [], _CONFLICT: []}
+        not_stored: list[str] = []
+        unknown: list[str] = []
+        errors: list[IalStoreError] = []
+        for one, outcome in zip(ids, outcomes, strict=True):
+            if isinstance(outcome, str):
+                by_outcome[outcome].append(one)
+            elif isinstance(outcome, IalStoreError):
+                errors.append(outcome)
+                (unknown if outcome.outcome is Outcome.UNKNOWN else not_stored).append(one)
+            else:
+                raise outcome
+        stored, duplicates = by_outcome[_STORED], by_outcome[_DUPLICATE]
+        conflicts = by_outcome[_CONFLICT]
+        if not errors and not conflicts:
+            return AppendResult(tuple(stored), tuple(duplicates))
+        if not stored and not unknown and not errors:
+            raise ConflictError(f"{conflicts[0]} is stored with other content", ids=conflicts)
+        if len(ids) == 1:
+            raise errors[0]
+        raise PartialWriteError(
+            f"{len(stored)} of {len(ids)} messages were stored; repeating the call is safe",
+            stored=stored,
+            duplicates=duplicates,
+            conflicting=conflicts,
+            not_stored=not_stored,
+            unknown=unknown,
+            retryable=any(error.retryable for error in errors),
+        ) from (errors[0] if errors else None)
+
+    def _draft(self, entry: EncodedMessage) -> Draft:
+        attempt = os.urandom(_ATTEMPT_BYTES)
+        return draft_row(entry, self._model, self._layout, attempt, int(time.time()))
+
+    def _append_one(self, op: Operation, draft: Draft) -> str:
+        """Return what became of one message."""
+        if draft.parts:
+            there = self._reader.items(op, [draft.key], strong=True)
+            if there and is_live(there[0], op.now):
+                return _compared(draft, there[0])
+            self._put_parts(op, draft)
+        try:
+            old = self._put(
+                op,
+                draft,
+                "attribute_not_exists(user_date) OR expires_at <= :now",
+                {":now": {"N": str(op.now)}},
+            )
+        except ConditionFailedError as error:
+            self.delete_rows(op, _keys_of(draft.parts))
+            return self._told(op, draft, error.item)
+        except IalStoreError as error:
+            if error.outcome is not Outcome.UNKNOWN:
+                raise
+            return self._looked_up(op, draft, error)
+        if old is not None:  # an expired one
+            self.delete_rows(op, self._reader.part_keys(old))
+        return _STORED
+
+    def _told(self, op: Operation, draft: Draft, item: Item | None) -> str:
+        """Return what became of a message whose condition failed."""
+        if item is None:
+            found = self._reader.items(op, [draft.key], strong=True)
+            if not found:  # gone in this moment: as if it came a moment later
+                return self._append_one(op, draft)
+            item = found[0]
+        return _compared(draft, item)
+
+    def _looked_up(self, op: Operation, draft: Draft, error: IalStoreError) -> str:
+        """Return what became of a message whose reply was lost, or raise that error."""
+        found: list[Item] = []
+        with contextlib.suppress(IalStoreError):  # the first error says more
+            found = self._reader.items(op, [draft.key], strong=True)
+        if found and is_live(found[0], op.now):
+            return _compared(draft, found[0])
+        raise error  # it may still be on its way
+
+    def replace(self, op: Operation, entry: EncodedMessage) -> bool:
+        """Replace what is there; see ``ConversationStore._replace``."""
+        draft = self._draft(entry)
+        if draft.parts:
+            there = self._reader.items(op, [draft.key], strong=True)
+            if not there or not is_live(there[0], op.now):
+                return False
+            self._put_parts(op, draft)
+        try:
+            old = self._put(
+                op,
+                draft,
+                "session_id = :s AND (attribute_not_exists(expires_at) OR expires_at > :now)",
+                {":now": {"N": str(op.now)}, ":s": draft.item["session_id"]},
+            )
+        except ConditionFailedError as error:
+            self.delete_rows(op, _keys_of(draft.parts))
+            there = (
+                self._reader.items(op, [draft.key], strong=True)
+                if error.item is None
+                else [error.item]
+            )
+            if (
+                there
+                and is_live(there[0], op.now)
+                and (there[0]["session_id"] != draft.item["session_id"])
+            ):
+                raise ConflictError(
+                    f"{entry.message.id} belongs to another session", ids=[entry.message.id]
+                ) from None
+            return False
+        if old is not None:
+            self.delete_rows(op, self._reader.part_keys(old))
+        return True
+
+    def _put(self, op: Operation, draft: Draft, condition: str, values: Item) -> Item | None:
+        """Put a head under a condition and return the row it replaced."""
+        params = {
+            "TableName": self._table,
+            "Item": draft.item,
+            "ConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+            "ReturnValues": "ALL_OLD",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        try:
+            old: Item | None = self._client.call(op, "PutItem", params).get("Attributes")
+        except ConditionFailedError as error:
+            # The service bills it, but reports nothing.
+            size = item_bytes(draft.item)
+            if error.item is not None:
+                size = max(size, item_bytes(error.item, is_wire=True))
+            op.add(Units(write=math.ceil(size / _KB)))
+            raise
+        return old
+
+    def _put_parts(self, op: Operation, draft: Draft) -> None:
+        """Write the parts of a content; none of it is a message before its head is."""
+        try:
+            self._side_by_side.run(
+                [
+                    partial(
+                        self._client.call, op, "PutItem", {"TableName": self._table, "Item": one}
+                    )
+                    for one in draft.parts
+                ]
+            )
+        except IalStoreError as error:
+            error.outcome = Outcome.NOT_APPLIED  # of the message
+            raise
+
+    # -- removing -------------------------------------------------------------------------------
+
+    def delete(self, op: Operation, wanted: Sequence[Item]) -> int:
+        """Delete messages by the keys of their rows; return how many live ones went by it."""
+        outcomes = self._side_by_side.outcomes(
+            [partial(self._delete_one, op, key) for key in wanted]
+        )
+        errors = [one for one in outcomes if isinstance(one, BaseException)]
+        removed = sum(1 for one in outcomes if isinstance(one, _Removed) and one.was_live)
+        if errors:
+            op.is_partly_applied = op.is_partly_applied or removed > 0
+            raise errors[0]
+        return removed
+
+    def _delete_one(self, op: Operation, key: Item) -> _Removed:
+        params = {"TableName": self._table, "Key": key, "ReturnValues": "ALL_OLD"}
+        old: Item | None = self._client.call(op, "DeleteItem", params).get("Attributes")
+        if old is None:
+            return _Removed(was_live=False)
+        self.delete_rows(op, self._reader.part_keys(old))
+        return _Removed(was_live=is_live(old, op.now))
+
+    def delete_rows(self, op: Operation, wanted: Sequence[Item]) -> None:
+        """Delete rows by key, whatever they are."""
+        self.batch(op, [{"DeleteRequest": {"Key": key}} for key in wanted])
+
+    # -- batches --------------------------------------------------------------------------------
+
+    def load(self, op: Operation, entries: Sequence[EncodedMessage]) -> None:
+        """Store messages of any users, replacing those that are there."""
+        last = {(entry.message.user_id, entry.message.id): entry for entry in entries}
+        self._directory.announce(op, last.values())
+        drafts = [self._draft(entry) for entry in last.values()]
+        self.batch(op, [_put_request(part) for draft in drafts for part in draft.parts])
+        by_key = {_sort_of(draft.item): draft.entry.message.id for draft in drafts}
+        try:
+            self.batch(op, [_put_request(draft.item) for draft in drafts])
+        except _UnwrittenError as error:
+            missing = [by_key[_sort_of(one["PutRequest"]["Item"])] for one in error.requests]
+            wanted = set(missing)
+            raise PartialWriteError(
+                f"{len(missing)} of {len(by_key)} messages may not be stored; "
+                "repeating the load is safe",
+                stored=[one for one in by_key.values() if one not in wanted],
+                unknown=missing,
+                retryable=True,
+            ) from error.cause
+
+    def batch(self, op: Operation, requests: Sequence[dict[str, Any]]) -> None:
+        """Send put and delete requests, 25 at a time and several at once, until all are done.
+
+        Raises:
+            _UnwrittenError: some were not done in time, or could not be sent.
+        """
+        batches = [
+            requests[first : first + _BATCH_ITEMS]
+            for first in range(0, len(requests), _BATCH_ITEMS)
+        ]
+        lost: list[dict[str, Any]] = []
+        causes: list[IalStoreError] = []
+        outcomes = self._side_by_side.outcomes(
+            [partial(self._send_batch, op, one) for one in batches]
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, _UnwrittenError):
+                lost += outcome.requests
+                causes.append(outcome.cause)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        if lost:
+            raise _UnwrittenError(lost, causes[0])
+
+    def _send_batch(self, op: Operation, requests: Sequence[dict[str, Any]]) -> None:
+        rest = list(requests)
+        pause = self._client.pauses(op)
+        try:
+            while rest:
+                answer = self._client.call(
+                    op, "BatchWriteItem", {"RequestItems": {self._table: rest}}
+                )
+                rest = _as_sent(answer.get("UnprocessedItems", {}).get(self._table, []))
+                if rest:
+                    pause()
+        except IalStoreError as error:
+            raise _UnwrittenError(rest, error) from error
+
+
+class _UnwrittenError(Exception):
+    """Requests of a batch that were not done, as far as is known."""
+
+    def __init__(self, requests: Sequence[dict[str, Any]], cause: IalStoreError) -> None:
+        super().__init__(f"{len(requests)} requests of a batch were not done")
+        self.requests = list(requests)
+        self.cause = cause
+
+
+def _compared(draft: Draft, item: Item) -> str:
+    """Return what a row that is there makes of a message that was to be stored."""
+    if item.get("content_hash") != draft.item["content_hash"]:
+        return _CONFLICT
+    mine = draft.item["attempt"]["B"]
+    attempt = item.get("attempt", {}).get("B", "")
+    # Ours: it was stored, and only the reply was lost.
+    return _STORED if base64.b64decode(attempt) == mine else _DUPLICATE
+
+
+def _put_request(item: Item) -> dict[str, Any]:
+    return {"PutRequest": {"Item": item}}
+
+
+def _keys_of(items: Sequence[Item]) -> list[Item]:
+    return [{name: item[name] for name in ("user_date", "timestamp_type")} for item in items]
+
+
+def _sort_of(item: Item) -> str:
+    return f"{item['user_date']['S']}\0{item['timestamp_type']['S']}"
+
+
+def _as_sent(unprocessed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return requests as botocore takes them: binary values are base64 in a reply."""
+    for request in unprocessed:
+        for item in request.get("PutRequest", {}).values():
+            for value in item.values():
+                if "B" in value:
+                    value["B"] = base64.b64decode(value["B"])
+    return list(unprocessed)

@@ -1,0 +1,312 @@
+"""Real servers for tests and benchmarks: fetched once, started as children, ended by their pid.
+
+``make services`` fetches them into a cache outside the project; ``start(name)`` starts one on a
+free port of 127.0.0.1. A server that is not there makes a test a skip with a reason, or a failure
+where ``IALSTORE_REQUIRE_SERVICES`` is set: ``started(name)`` does that for fixtures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+import pytest
+
+from ialstore.errors import ConfigurationError, UnavailableError
+from ialstore.url import closest
+
+__all__ = ["SERVERS", "RunningServer", "ServerKind", "is_required", "start", "started"]
+
+_START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.05
+_FETCH_SECONDS: Final = 1800.0
+
+_POM: Final = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>ialstore</groupId><artifactId>services</artifactId><version>1</version>
+  <dependencies><dependency>
+    <groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version>
+  </dependency></dependencies>
+</project>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerKind:
+    """A server that can be fetched and started.
+
+    Attributes:
+        name: what tests and the command line call it.
+        fetched_with: programs that fetching it needs.
+        runs_on: programs that running it needs.
+        fetch: puts it into a folder; run once.
+        lack: returns what that folder lacks, or an empty text.
+        command: returns the command line for a folder and a port.
+    """
+
+    name: str
+    fetched_with: tuple[str, ...]
+    runs_on: tuple[str, ...]
+    fetch: Callable[[Path], None]
+    lack: Callable[[Path], str]
+    command: Callable[[Path, int], list[str]]
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return cache_folder() / self.name
+
+    def missing(self) -> str:
+        """Return why it can't be started and what to do; empty where it can."""
+        lack = self.lack(self.folder)
+        if lack:
+            absent = _absent(self.fetched_with)
+            cure = f"install {absent}, then run make services" if absent else "run make services"
+            return f"{self.name}: {lack}; {cure}"
+        absent = _absent(self.runs_on)
+        return f"{self.name} runs on {absent}, which is not installed" if absent else ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that was started here.
+
+    Attributes:
+        name: of its kind.
+        port: on 127.0.0.1.
+        pid: of its process.
+    """
+
+    name: str
+    port: int
+    pid: int
+
+    @property
+    def endpoint(self) -> str:
+        """``http://127.0.0.1:PORT``."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+def _absent(programs: Sequence[str]) -> str:
+    return " and ".join(one for one in programs if shutil.which(one) is None)
+
+
+def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where servers are kept: ``IALSTORE_SERVICES``, else in the user's cache folder."""
+    environ = os.environ if environ is None else environ
+    if named := environ.get("IALSTORE_SERVICES"):
+        return Path(named)
+    cache = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "ialstore" / "services"
+
+
+def is_required(environ: Mapping[str, str] | None = None) -> bool:
+    """Return whether a missing server is a failure."""
+    environ = os.environ if environ is None else environ
+    return environ.get("IALSTORE_REQUIRE_SERVICES", "") not in ("", "0")
+
+
+def find(name: str) -> ServerKind:
+    """Return the kind of this name.
+
+    Raises:
+        ConfigurationError: there is none; the closest is named.
+    """
+    for kind in SERVERS:
+        if kind.name == name:
+            return kind
+    raise ConfigurationError(
+        f"there is no server {name}{closest(name, [one.name for one in SERVERS])}"
+    )
+
+
+@contextmanager
+def start(name: str) -> Generator[RunningServer]:
+    """Start a server on a free port of 127.0.0.1; it ends with the block.
+
+    Raises:
+        ConfigurationError: there is no such server, or it is not fetched; says what to do.
+        UnavailableError: it did not start; shows the end of what it printed.
+    """
+    kind = find(name)
+    if lack := kind.missing():
+        raise ConfigurationError(lack)
+    with tempfile.TemporaryDirectory(prefix=f"ialstore-{name}-") as scratch:
+        port = _free_port()
+        with (Path(scratch) / "log").open("w+b") as log:
+            process = subprocess.Popen(  # noqa: S603 - a program of our own choice
+                kind.command(kind.folder, port),
+                cwd=scratch,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                _await_port(kind, process, port, log)
+                yield RunningServer(name, port, process.pid)
+            finally:
+                _end(process)
+
+
+@contextmanager
+def started(name: str) -> Generator[RunningServer]:
+    """Start a server for a fixture: where it is missing the test is skipped, or fails.
+
+    It fails where ``IALSTORE_REQUIRE_SERVICES`` is set.
+    """
+    if lack := find(name).missing():
+        if is_required():
+            pytest.fail(lack)
+        pytest.skip(lack)
+    with start(name) as server:
+        yield server
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _await_port(
+    kind: ServerKind, process: subprocess.Popen[bytes], port: int, log: IO[bytes]
+) -> None:
+    ends_at = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < ends_at:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+        except OSError:
+            time.sleep(_POLL_SECONDS)
+    log.seek(0)
+    printed = log.read()[-2000:].decode(errors="replace")
+    raise UnavailableError(f"{kind.name} did not start on port {port}; it printed: {printed}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+# -- the servers there are ------------------------------------------------------------------------
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    subprocess.run(  # noqa: S603 - a program of our own choice
+        command, cwd=folder, check=True, stdin=subprocess.DEVNULL, timeout=_FETCH_SECONDS
+    )
+
+
+def _fetch_dynamodb_local(folder: Path) -> None:
+    pom = _POM.format(
+        group="software.amazon.dynamodb", artifact="DynamoDBLocal", version=_DYNAMODB_LOCAL
+    )
+    (folder / "pom.xml").write_text(pom, encoding="utf-8")
+    _run(["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}"], folder)
+
+
+def _lack_of_dynamodb_local(folder: Path) -> str:
+    jar = folder / f"DynamoDBLocal-{_DYNAMODB_LOCAL}.jar"
+    return "" if jar.is_file() else f"version {_DYNAMODB_LOCAL} is not fetched"
+
+
+def _dynamodb_local(folder: Path, port: int) -> list[str]:
+    return [
+        "java",
+        "-Xmx512m",
+        "-cp",
+        f"{folder}/*",
+        f"-Dsqlite4java.library.path={folder}",
+        "software.amazon.dynamodb.services.local.main.ServerRunner",
+        "-inMemory",
+        "-sharedDb",
+        "-disableTelemetry",
+        "-port",
+        str(port),
+    ]
+
+
+def _fetch_dynoxide(folder: Path) -> None:
+    _run(
+        ["cargo", "install", "dynoxide-rs", "--version", _DYNOXIDE, "--locked", "--root", "."],
+        folder,
+    )
+
+
+def _lack_of_dynoxide(folder: Path) -> str:
+    receipt = folder / ".crates.toml"  # cargo's list of what it installed
+    there = receipt.is_file() and f"dynoxide-rs {_DYNOXIDE} " in receipt.read_text("utf-8")
+    return "" if there else f"version {_DYNOXIDE} is not fetched"
+
+
+def _dynoxide(folder: Path, port: int) -> list[str]:
+    return [str(folder / "bin" / "dynoxide"), "serve", "--port", str(port)]
+
+
+_DYNAMODB_LOCAL: Final = "3.1.0"
+_DYNOXIDE: Final = "3.2.0"
+
+SERVERS: Final = (
+    ServerKind(
+        "dynamodb-local",
+        ("mvn",),
+        ("java",),
+        _fetch_dynamodb_local,
+        _lack_of_dynamodb_local,
+        _dynamodb_local,
+    ),
+    ServerKind("dynoxide", ("cargo",), (), _fetch_dynoxide, _lack_of_dynoxide, _dynoxide),
+)
+"""Sorted by name."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Fetch servers, or list them; exits with 1 where one could not be had."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ialstore.testing.servers", description="The servers that tests use."
+    )
+    parser.add_argument("command", choices=["fetch", "list"])
+    parser.add_argument("names", nargs="*", help="all of them by default")
+    given = parser.parse_args(args)
+    kinds = [find(name) for name in given.names] or list(SERVERS)
+    failed = False
+    for kind in kinds:
+        if given.command == "fetch":
+            _fetch(kind)
+        lack = kind.missing()
+        failed = failed or bool(lack)
+        sys.stdout.write(f"{lack or f'{kind.name}: ready'}\n")
+    return int(failed)
+
+
+def _fetch(kind: ServerKind) -> None:
+    if not kind.lack(kind.folder) or _absent(kind.fetched_with):
+        return
+    sys.stdout.write(f"{kind.name}: fetching, once\n")
+    sys.stdout.flush()
+    kind.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        kind.fetch(kind.folder)
+    except (OSError, subprocess.SubprocessError) as error:
+        sys.stdout.write(f"{kind.name}: {error}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
