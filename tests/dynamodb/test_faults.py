@@ -52,7 +52,8 @@ SLACK_SECONDS = 0.5
 
 def say(content: str = "x", **fields: Any) -> Message:
     given: dict[str, Any] = {"user_id": "u", "session_id": "s", "role": "user"}
-    return Message.new(**(given | {"content": content} | fields))
+    given |= {"content": content, **fields}
+    return Message.new(**given)
 
 
 @dataclass
@@ -460,14 +461,21 @@ def test_a_steady_outage_is_not_made_worse(place: Place) -> None:
     assert len(place.proxy.requests) - before <= 50 * 1.1 + 1
 
 
-def test_many_threads_start_cold(dynoxide: RunningServer, prefix: str) -> None:
+def test_many_threads_start_cold(
+    dynoxide: RunningServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A16, S15: one client, no matter how many ask first."""
     with DynamoConversationStore(prefix, DynamoOptions(endpoint=dynoxide.endpoint)) as store:
         store.setup()
     with DynamoConversationStore(prefix, DynamoOptions(endpoint=dynoxide.endpoint)) as store:
         made: list[object] = []
         make = store._client._make  # noqa: SLF001 - counted
-        store._client._make = lambda: made.append(1) or make()  # type: ignore[func-returns-value,method-assign]  # noqa: SLF001 - counted
+
+        def count() -> Any:
+            made.append(1)
+            return make()
+
+        monkeypatch.setattr(store._client, "_make", count)  # noqa: SLF001 - counted
         start = threading.Barrier(32)
 
         def work(number: int) -> bool:

@@ -127,8 +127,8 @@ class ConversationMachine(RuleBasedStateMachine):
             self.store.append(*batch)
         error: Exception = caught.value
         if conflicts:
-            for one in given.values():
-                self.model.tried(one)
+            for message in given.values():
+                self.model.tried(message)
         if not isinstance(error, PartialWriteError):
             assert isinstance(error, ConflictError)
             assert not conflicts or list(error.ids) == conflicts

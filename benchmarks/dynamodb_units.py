@@ -1,0 +1,144 @@
+"""What calls of the DynamoDB store cost: units and requests, as a real server reports them.
+
+Rows are 1,024 bytes with both indexes on. Units don't depend on the machine.
+
+    python benchmarks/dynamodb_units.py [dynoxide | dynamodb-local]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ialstore import Message, meter
+from ialstore.model import encode_message
+from ialstore.testing.servers import start
+from ialstore_backends.dynamodb import DynamoConversationStore, DynamoOptions
+from ialstore_backends.dynamodb.keys import Layout
+from ialstore_backends.dynamodb.rows import draft_row
+from ialstore_backends.dynamodb.schema import conversation_model
+from ialstore_backends.dynamodb.sizes import item_bytes
+
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+ROW_BYTES = 1024
+
+
+def say(number: int, padding: int = 480, **fields: Any) -> Message:
+    """Return a message with a summary of 60 bytes."""
+    given: dict[str, Any] = {
+        "user_id": "user-1",
+        "session_id": "session-1",
+        "role": "user",
+        "content": f"{number:06d} {'x' * padding}",
+        "summary": "s" * 60,
+        "created_at": START + timedelta(seconds=number),
+        "key": str(number),
+    }
+    given |= fields
+    return Message.new(**given)
+
+
+def padding_of(options: DynamoOptions) -> int:
+    """Return how long a content has to be for a row of ``ROW_BYTES``."""
+    model = conversation_model("x", options)
+    draft = draft_row(encode_message(say(0)), model, Layout(), b"12345678", 0)
+    return 480 + ROW_BYTES - item_bytes(draft.item)
+
+
+class Report:
+    """A table of calls and what they used."""
+
+    def __init__(self, title: str) -> None:
+        self.table = Table("call", "read units", "write units", "requests", title=title)
+
+    def add(self, name: str, call: Callable[[], Any]) -> None:
+        """Make a call and note what it used."""
+        with meter() as metered:
+            call()
+        units = metered.units
+        self.table.add_row(name, f"{units.read:g}", f"{units.write:g}", str(units.requests))
+
+
+def appends(report: Report, store: DynamoConversationStore, padding: int) -> None:
+    """Append to a new user, a known day and session, and a new session."""
+    report.add("append, the first of a user's day", lambda: store.append(say(0, padding)))
+    report.add("append, day and session known", lambda: store.append(say(1, padding)))
+    other = say(2, padding, session_id="session-2")
+    report.add("append, the first of a session", lambda: store.append(other))
+
+
+def reads(report: Report, store: DynamoConversationStore, padding: int) -> None:
+    """Read what one session and fifty of them hold."""
+    one = say(0, padding)
+    store.bulk_load(say(number, padding) for number in range(60))
+    store.bulk_load(
+        say(number, padding, user_id="many", session_id=f"s{number % 50}") for number in range(1000)
+    )
+    for consistency in ("strong", "eventual"):
+        options: dict[str, Any] = {"consistency": consistency}
+        for name, call in {
+            "last 20 of a session": lambda given: store.history(
+                "user-1", session_id="session-1", limit=20, **given
+            ),
+            "last 20 of a user": lambda given: store.history("user-1", limit=20, **given),
+            "summaries of the last 20": lambda given: store.summaries(
+                "user-1", session_id="session-1", limit=20, **given
+            ),
+            "get one": lambda given: store.get("user-1", [one.id], **given),
+            "list 50 sessions": lambda given: store.sessions("many", **given),
+            "last 20 of one of 50 sessions on a day": lambda given: store.history(
+                "many", session_id="s7", limit=20, **given
+            ),
+        }.items():
+            report.add(f"{name}, {consistency}", partial(call, options))
+    report.add(
+        "last 20 of one of 50 sessions, eventual, again",
+        lambda: store.history("many", session_id="s7", limit=20, consistency="eventual"),  # type: ignore[arg-type]  # its name will do
+    )
+
+
+def main() -> None:
+    """Print the table, and what a message costs the client's processor."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("server", nargs="?", default="dynoxide")
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
+    server = parser.parse_args().server
+    with start(server) as running:
+        options = DynamoOptions(endpoint=running.endpoint)
+        padding = padding_of(options)
+        report = Report(f"{server}, rows of {ROW_BYTES:,} bytes, both indexes on")
+        with DynamoConversationStore("units-", options) as store:
+            store.setup()
+            appends(report, store, padding)
+            reads(report, store, padding)
+            store.append(say(0, user_id="far"))
+            store.append(say(0, user_id="far", created_at=START - timedelta(days=365)))
+            store.bulk_load(say(number, padding, user_id="big") for number in range(1000))
+        with DynamoConversationStore("units-", options) as store:
+            report.add("two messages a year apart, cold", lambda: store.history("far", limit=2))
+            store.history("big", limit=1000)
+            began = time.process_time()
+            store.history("big", limit=1000)
+            full = time.process_time() - began
+            began = time.process_time()
+            store.history("nobody", limit=1000)
+            empty = time.process_time() - began
+    console = Console()
+    console.print(report.table)
+    console.print(
+        f"client CPU: {(full - empty) * 1000:.1f} us for each message of a page of 1,000, "
+        f"above an empty request of {empty * 1e6:,.0f} us"
+    )
+
+
+if __name__ == "__main__":
+    main()
