@@ -308,5 +308,5 @@ def _fetch(kind: ServerKind) -> None:
         sys.stdout.write(f"{kind.name}: {error}\n")
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover - as `make services` calls it
     sys.exit(main())
