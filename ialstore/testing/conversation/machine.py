@@ -126,9 +126,6 @@ class ConversationMachine(RuleBasedStateMachine):
         with pytest.raises((ConflictError, PartialWriteError)) as caught:
             self.store.append(*batch)
         error: Exception = caught.value
-        if conflicts:
-            for message in given.values():
-                self.model.tried(message)
         if not isinstance(error, PartialWriteError):
             assert isinstance(error, ConflictError)
             assert not conflicts or list(error.ids) == conflicts
