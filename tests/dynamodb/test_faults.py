@@ -373,6 +373,20 @@ def parts_of(place: Place, message: Message) -> list[Any]:
         return list(reader.parts_of_day(op, "u", keys.day_of(message.id)))
 
 
+def test_parts_that_can_not_be_written_or_removed_are_told_or_left(place: Place) -> None:
+    """E1, S13: no error of ours is private; what a clean-up leaves is for `optimize`."""
+    message = say(long_text())
+    place.fail(Instead.error("ThrottlingException"), "BatchWriteItem")
+    with pytest.raises(ThrottledError) as caught:
+        place.store.bulk_load([message])
+    assert caught.value.outcome is Outcome.NOT_APPLIED
+    assert place.store.append(message).stored == (message.id,)
+    assert place.store.replace(replace(message, content="short"))
+    assert [one.content for one in place.plain.get("u", [message.id])] == ["short"]
+    assert place.store.delete("u", [message.id]) == 1
+    assert len(place.there()) == 1
+
+
 def test_orphaned_parts_go_when_they_are_old(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """S13: `optimize` removes what no head names, and nothing else."""
     kept, lost = say(long_text()), say(long_text(1))

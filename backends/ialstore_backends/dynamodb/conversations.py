@@ -31,7 +31,7 @@ from ialstore_backends.dynamodb.options import DynamoOptions, table_prefix
 from ialstore_backends.dynamodb.parallel import SideBySide
 from ialstore_backends.dynamodb.reading import Range, Reader
 from ialstore_backends.dynamodb.rows import row_bytes, summary_of
-from ialstore_backends.dynamodb.table import Table
+from ialstore_backends.dynamodb.table import Table, key_of
 from ialstore_backends.dynamodb.writing import Writer
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from ialstore.component import Progress, StoreSettings
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
-    from ialstore_backends.dynamodb.table import Item
 
 __all__ = ["DynamoConversationStore"]
 
@@ -183,7 +182,7 @@ class DynamoConversationStore(ConversationStore):
         rows = self._reader.rows(op, wanted)
         while batch := list(islice(rows, _PAGE)):
             op.renew()
-            removed += self._writer.delete(op, [_key(row) for row in batch])
+            removed += self._writer.delete(op, [key_of(row) for row in batch])
             op.is_partly_applied = True
         return removed
 
@@ -232,7 +231,3 @@ class DynamoConversationStore(ConversationStore):
 
 def _is_strong(op: Operation) -> bool:
     return op.consistency is not Consistency.EVENTUAL
-
-
-def _key(row: Item) -> Item:
-    return {name: row[name] for name in ("user_date", "timestamp_type")}

@@ -9,6 +9,7 @@ from ialstore.model import OptimizeReport
 from ialstore_backends.dynamodb import keys
 from ialstore_backends.dynamodb.directory import days_of, listed
 from ialstore_backends.dynamodb.reading import Range
+from ialstore_backends.dynamodb.table import key_of
 
 if TYPE_CHECKING:
     from ialstore.component import Progress
@@ -45,7 +46,7 @@ class Maintenance:
         for done, day in enumerate(sorted(days), 1):
             op.renew()
             parts = self._orphans(op, user_id, day)
-            self._writer.delete_rows(op, [_key_of(part) for part in parts])
+            self._writer.delete_rows(op, [key_of(part) for part in parts])
             removed += len(parts)
             reclaimed += sum(len(part["body"]["B"]) // 4 * 3 for part in parts)
             progress(len(rows) + done, len(rows) + len(days))
@@ -91,7 +92,3 @@ class Maintenance:
 def _id_of(part: Item) -> str:
     sort_key: str = part["timestamp_type"]["S"]
     return sort_key[len(keys.FIRST_PART) :].partition("#")[0]
-
-
-def _key_of(row: Item) -> Item:
-    return {name: row[name] for name in ("user_date", "timestamp_type")}

@@ -15,7 +15,7 @@ from ialstore.ids import HIGHEST_ID, LOWEST_ID, next_id, session_hash
 from ialstore.model import Message
 from ialstore_backends.dynamodb import keys
 from ialstore_backends.dynamodb.rows import is_live, message_of
-from ialstore_backends.dynamodb.table import SESSION_INDEX, USER_TIME_INDEX
+from ialstore_backends.dynamodb.table import SESSION_INDEX, USER_TIME_INDEX, key_of
 
 if TYPE_CHECKING:
     from ialstore.listing import HistoryQuery
@@ -233,7 +233,7 @@ class Reader:
         """Yield rows of a session by the keys that its index holds."""
         entries = self.entries(op, wanted, limit)
         while batch := list(islice(entries, _BATCH_KEYS)):
-            found = self.items(op, [_key_of(entry) for entry in batch], strong=False)
+            found = self.items(op, [key_of(entry) for entry in batch], strong=False)
             by_key = {row["timestamp_type"]["S"]: row for row in found}
             for entry in batch:
                 row = by_key.get(entry["timestamp_type"]["S"])
@@ -359,7 +359,7 @@ class Reader:
             if body is not None:
                 return head, body
             # Replaced or deleted meanwhile: its head tells.
-            found = self.items(op, [_key_of(head)], strong=True)
+            found = self.items(op, [key_of(head)], strong=True)
             if not found or not is_live(found[0], op.now):
                 return None
             again = found[0]
@@ -472,7 +472,3 @@ class _Page:
     rows: list[Item]
     next: Item | None
     scanned: int
-
-
-def _key_of(row: Item) -> Item:
-    return {name: row[name] for name in ("user_date", "timestamp_type")}

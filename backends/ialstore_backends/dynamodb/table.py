@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from ialstore_backends.dynamodb.parallel import SideBySide
     from ialstore_backends.dynamodb.schema import ConversationRow
 
-__all__ = ["SESSION_INDEX", "USER_TIME_INDEX", "ConditionFailedError", "Item", "Table"]
+__all__ = [
+    "SESSION_INDEX",
+    "USER_TIME_INDEX",
+    "ConditionFailedError",
+    "Item",
+    "Table",
+    "key_of",
+]
 
 Item = dict[str, dict[str, Any]]
 """An item as the wire has it: ``{"name": {"S": "text"}}``; binary values are base64 texts."""
@@ -46,3 +53,8 @@ class Table:
         """Its whole name."""
         name: str = self.model.Meta.table_name
         return name
+
+
+def key_of(row: Item) -> Item:
+    """Return the key of a row."""
+    return {name: row[name] for name in ("user_date", "timestamp_type")}

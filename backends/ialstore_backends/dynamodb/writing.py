@@ -17,7 +17,7 @@ from ialstore.errors import ConflictError, IalStoreError, Outcome, PartialWriteE
 from ialstore.model import AppendResult, EncodedMessage
 from ialstore_backends.dynamodb.rows import Draft, draft_row, is_live
 from ialstore_backends.dynamodb.sizes import item_bytes
-from ialstore_backends.dynamodb.table import ConditionFailedError
+from ialstore_backends.dynamodb.table import ConditionFailedError, key_of
 
 if TYPE_CHECKING:
     from ialstore.operation import Operation
@@ -115,14 +115,14 @@ class Writer:
                 {":now": {"N": str(op.now)}},
             )
         except ConditionFailedError as error:
-            self.delete_rows(op, _keys_of(draft.parts))
+            self._drop_parts(op, [key_of(part) for part in draft.parts])
             return self._told(op, draft, error.item)
         except IalStoreError as error:
             if error.outcome is not Outcome.UNKNOWN:
                 raise
             return self._looked_up(op, draft, error)
         if old is not None:  # an expired one
-            self.delete_rows(op, self._reader.part_keys(old))
+            self._drop_parts(op, self._reader.part_keys(old))
         return _STORED
 
     def _told(self, op: Operation, draft: Draft, item: Item | None) -> str:
@@ -159,7 +159,7 @@ class Writer:
                 {":now": {"N": str(op.now)}, ":s": draft.item["session_id"]},
             )
         except ConditionFailedError as error:
-            self.delete_rows(op, _keys_of(draft.parts))
+            self._drop_parts(op, [key_of(part) for part in draft.parts])
             there = (
                 self._reader.items(op, [draft.key], strong=True)
                 if error.item is None
@@ -175,7 +175,7 @@ class Writer:
                 ) from None
             return False
         if old is not None:
-            self.delete_rows(op, self._reader.part_keys(old))
+            self._drop_parts(op, self._reader.part_keys(old))
         return True
 
     def _put(self, op: Operation, draft: Draft, condition: str, values: Item) -> Item | None:
@@ -233,12 +233,20 @@ class Writer:
         old: Item | None = self._client.call(op, "DeleteItem", params).get("Attributes")
         if old is None:
             return _Removed(was_live=False)
-        self.delete_rows(op, self._reader.part_keys(old))
+        self._drop_parts(op, self._reader.part_keys(old))
         return _Removed(was_live=is_live(old, op.now))
 
     def delete_rows(self, op: Operation, wanted: Sequence[Item]) -> None:
         """Delete rows by key, whatever they are."""
-        self.batch(op, [{"DeleteRequest": {"Key": key}} for key in wanted])
+        try:
+            self.batch(op, [{"DeleteRequest": {"Key": key}} for key in wanted])
+        except _UnwrittenError as error:
+            raise error.cause from error
+
+    def _drop_parts(self, op: Operation, wanted: Sequence[Item]) -> None:
+        """Delete parts that no head names any more; what fails is left to ``optimize``."""
+        with contextlib.suppress(IalStoreError):
+            self.delete_rows(op, wanted)
 
     # -- batches --------------------------------------------------------------------------------
 
@@ -247,7 +255,11 @@ class Writer:
         last = {(entry.message.user_id, entry.message.id): entry for entry in entries}
         self._directory.announce(op, last.values())
         drafts = [self._draft(entry) for entry in last.values()]
-        self.batch(op, [_put_request(part) for draft in drafts for part in draft.parts])
+        try:
+            self.batch(op, [_put_request(part) for draft in drafts for part in draft.parts])
+        except _UnwrittenError as error:
+            error.cause.outcome = Outcome.NOT_APPLIED  # of the messages
+            raise error.cause from error
         by_key = {_sort_of(draft.item): draft.entry.message.id for draft in drafts}
         try:
             self.batch(op, [_put_request(draft.item) for draft in drafts])
@@ -322,10 +334,6 @@ def _compared(draft: Draft, item: Item) -> str:
 
 def _put_request(item: Item) -> dict[str, Any]:
     return {"PutRequest": {"Item": item}}
-
-
-def _keys_of(items: Sequence[Item]) -> list[Item]:
-    return [{name: item[name] for name in ("user_date", "timestamp_type")} for item in items]
 
 
 def _sort_of(item: Item) -> str:
