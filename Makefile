@@ -11,7 +11,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PYTEST_FLAGS ?= --numprocesses=auto
 PYTEST := $(if $(COVERAGE),$(BIN)/coverage run $(BIN)/pytest,$(BIN)/pytest)
 
-.PHONY: help setup services demo test test-dynamodb soak coverage check lint types format wheel clean
+.PHONY: help setup services demo test soak coverage check lint types format wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -32,9 +32,6 @@ test: $(STAMP) ## Run the tests
 
 soak: $(STAMP) ## Run the tests with many more examples, for a night
 	@IALSTORE_PROFILE=thorough $(MAKE) --no-print-directory test
-
-test-dynamodb: $(STAMP) ## Run the tests of the DynamoDB store on two real servers (make services)
-	@IALSTORE_DYNAMODB_TESTS=1 $(BIN)/pytest $(PYTEST_FLAGS) tests/dynamodb
 
 coverage: ## Run the tests and show the lines they miss
 	@$(MAKE) --no-print-directory test COVERAGE=1

@@ -1,7 +1,6 @@
 """Ranges, pages and lists of ids, as both contracts use them.
 
-``HistoryQuery``, ``take_rows`` and ``session_rows`` are for backends; the checks are for the public
-methods.
+``HistoryQuery`` and what ends in ``_rows`` are for backends; the checks are for the public methods.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HistoryQuery",
     "Rows",
+    "activity_rows",
     "check_ids",
     "history_query",
     "id_bounds",
@@ -119,7 +119,21 @@ def session_rows(
         limit: sessions at most.
         after: the last one of the page before; None for the first page.
     """
-    listed = sorted((-id_microseconds(one), session_id) for session_id, one in newest.items())
+    active = {session_id: id_microseconds(one) for session_id, one in newest.items()}
+    return activity_rows(active, limit, after)
+
+
+def activity_rows(
+    active: Mapping[str, int], limit: int, after: SessionInfo | None
+) -> Rows[SessionInfo]:
+    """Return sessions as ``session_rows`` does, from their activity.
+
+    Args:
+        active: microseconds since 1970 of each session's last activity, by session id.
+        limit: sessions at most.
+        after: the last one of the page before; None for the first page.
+    """
+    listed = sorted((-at, session_id) for session_id, at in active.items())
     if after is not None:
         place = (-to_microseconds(after.last_active, "last_active"), after.session_id)
         del listed[: bisect_right(listed, place)]

@@ -227,6 +227,12 @@ class Operation:
         """Add a detail to the event: the plan, units per partition; never content or ids."""
         self.details[key] = value
 
+    def tally(self, key: str, name: str, amount: float) -> None:
+        """Add an amount to one of the named numbers of a detail; thread-safe."""
+        with self._lock:
+            amounts: dict[str, float] = self.details.setdefault(key, {})
+            amounts[name] = amounts.get(name, 0.0) + amount
+
     def remaining(self) -> float:
         """Return the seconds left, above 0.
 

@@ -11,12 +11,6 @@ import pytest
 from ialstore.testing.servers import RunningServer, started
 from ialstore_backends.dynamodb import DynamoOptions
 
-# They take minutes and need both servers: `make test-dynamodb` runs them.
-collect_ignore = (
-    []
-    if os.environ.get("IALSTORE_DYNAMODB_TESTS")
-    else ["test_conformance.py", "test_faults.py", "test_schema.py"]
-)
 _numbers = itertools.count()
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from botocore.session import Session
 
 from ialstore import (
     AccessDeniedError,
@@ -299,7 +300,12 @@ def test_a_batch_that_never_ends_is_given_up_in_time(place: Place) -> None:
     assert report.failed > 0
     assert report.written + report.failed == 25
     assert report.written == len(place.there()) - 1
-    place.proxy.decide = unprocessed("Keys", 1 << 30)
+
+    def nothing_done(request: ProxiedRequest) -> Decision:
+        reply = {"Responses": {}, "UnprocessedKeys": request.json()["RequestItems"]}
+        return Instead(200, json.dumps(reply).encode())
+
+    place.proxy.decide = nothing_done
     with deadline(0.5), pytest.raises(ThrottledError):
         place.store.get("u", [one.id for one in messages])
 
@@ -483,13 +489,13 @@ def test_many_threads_start_cold(
         store.setup()
     with DynamoConversationStore(prefix, DynamoOptions(endpoint=dynoxide.endpoint)) as store:
         made: list[object] = []
-        make = store._client._make  # noqa: SLF001 - counted
+        create = Session.create_client
 
-        def count() -> Any:
+        def count(*args: Any, **options: Any) -> Any:
             made.append(1)
-            return make()
+            return create(*args, **options)
 
-        monkeypatch.setattr(store._client, "_make", count)  # noqa: SLF001 - counted
+        monkeypatch.setattr(Session, "create_client", count)
         start = threading.Barrier(32)
 
         def work(number: int) -> bool:

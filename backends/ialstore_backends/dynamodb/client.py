@@ -8,7 +8,6 @@ with binary values in base64. Nothing is retried here.
 from __future__ import annotations
 
 import random
-import threading
 import time
 import zlib
 from contextvars import ContextVar
@@ -45,17 +44,19 @@ from ialstore.errors import (
     ThrottledError,
     UnavailableError,
 )
+from ialstore_backends._late import Late
 from ialstore_backends.dynamodb.table import ConditionFailedError
 from ialstore_backends.dynamodb.transport import Transport, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from botocore.awsrequest import AWSPreparedRequest
     from botocore.session import Session
 
     from ialstore.operation import Operation
     from ialstore_backends.dynamodb.options import DynamoOptions
+    from ialstore_backends.dynamodb.table import Item
 
 __all__ = ["DynamoClient"]
 
@@ -116,8 +117,7 @@ class DynamoClient:
     def __init__(self, options: DynamoOptions, session: Session | None = None) -> None:
         self._options = options
         self._session = session
-        self._lock = threading.Lock()
-        self._client: Any = None
+        self._driver = Late(self._make, inherited=False)
         self._transport: Transport | None = None
 
     def call(
@@ -136,7 +136,7 @@ class DynamoClient:
             IalStoreError: any other failure, with its outcome.
         """
         is_write = operation not in _READS
-        client = self._ready()
+        client = self._driver.get()
         if operation in _METERED:
             params = {**params, "ReturnConsumedCapacity": "INDEXES"}
         token = _ends_at.set(time.monotonic() + op.remaining())
@@ -151,15 +151,26 @@ class DynamoClient:
         units = _units(operation, answer, params)
         op.add(units)
         if place and operation in _METERED:
-            self._note(op, place, units)
+            # A hot partition is seen there.
+            op.tally("units_by_partition", place, units.read + units.write)
         return answer
 
-    def _note(self, op: Operation, place: str, units: Units) -> None:
-        """Add units to those of a partition or index in the event: a hot one is seen there."""
-        with self._lock:
-            by_place: dict[str, float] = op.details.get("units_by_partition", {})
-            used = by_place.get(place, 0.0) + units.read + units.write
-            op.note("units_by_partition", {**by_place, place: used})
+    def rows(self, op: Operation, params: dict[str, Any], *, place: str = "") -> Iterator[Item]:
+        """Yield the items of a query, page after page as they are needed.
+
+        Args:
+            op: the running call.
+            params: of ``Query``.
+            place: as in ``call``.
+        """
+        start: Item | None = None
+        while True:
+            page = params if start is None else {**params, "ExclusiveStartKey": start}
+            answer = self.call(op, "Query", page, place=place)
+            yield from answer["Items"]
+            start = answer.get("LastEvaluatedKey")
+            if start is None:
+                return
 
     def pauses(self, op: Operation) -> Callable[[], None]:
         """Return a function that waits before the rest of a batch is sent again.
@@ -178,31 +189,17 @@ class DynamoClient:
 
         return pause
 
-    def forget(self) -> None:
-        """Begin anew in a forked child; the parent's connections are left alone."""
-        self._lock = threading.Lock()
-        self._client = self._transport = None
-
     def close(self) -> None:
         """Close the connections."""
-        with self._lock:
+        with self._driver.lock:
             if self._transport is not None:
                 self._transport.close()
-            self._client = self._transport = None
-
-    def _ready(self) -> Any:
-        client = self._client
-        if client is not None:
-            return client
-        with self._lock:
-            if self._client is None:
-                self._client = self._make()
-            return self._client
+            self._driver.forget()
 
     def _make(self) -> Any:
-        session = self._session or _session(self._options)
         transport = Transport()
         try:
+            session = self._session or _session(self._options)
             client = session.create_client(
                 "dynamodb",
                 region_name=self._options.region or _region(session, self._options),
@@ -217,6 +214,8 @@ class DynamoClient:
             raise ConfigurationError(
                 "dynamodb: no region; write ?region=... in the URL or set AWS_REGION"
             ) from error
+        except ProfileNotFound as error:
+            raise ConfigurationError(f"dynamodb: {error}") from error
 
         def send(request: AWSPreparedRequest, **_: Any) -> Any:
             if get_environ_proxies(request.url):
@@ -236,20 +235,17 @@ def _region(session: Session, options: DynamoOptions) -> str | None:
 
 
 def _session(options: DynamoOptions) -> Session:
-    try:
-        session = botocore.session.Session(profile=options.profile)
-        if options.role:
-            source = session.get_credentials()
-            fetcher = AssumeRoleCredentialFetcher(
-                client_creator=session.create_client,
-                source_credentials=source,
-                role_arn=options.role,
-                extra_args={"RoleSessionName": "ialstore"},
-            )
-            session = botocore.session.Session(profile=options.profile)
-            session.get_component("credential_provider").insert_before("env", _Role(fetcher))
-    except ProfileNotFound as error:
-        raise ConfigurationError(f"dynamodb: there is no AWS profile {options.profile}") from error
+    session = botocore.session.Session(profile=options.profile)
+    if not options.role:
+        return session
+    fetcher = AssumeRoleCredentialFetcher(
+        client_creator=session.create_client,
+        source_credentials=session.get_credentials(),
+        role_arn=options.role,
+        extra_args={"RoleSessionName": "ialstore"},
+    )
+    session = botocore.session.Session(profile=options.profile)
+    session.get_component("credential_provider").insert_before("env", _Role(fetcher))
     return session
 
 

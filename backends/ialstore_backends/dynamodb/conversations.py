@@ -7,12 +7,10 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
-from ialstore._text import from_microseconds, to_microseconds
 from ialstore.capabilities import ConversationCapabilities
 from ialstore.conversation import ConversationStore
-from ialstore.errors import MissingDriverError
 from ialstore.ids import id_microseconds
-from ialstore.listing import HistoryQuery, Rows, take_rows
+from ialstore.listing import HistoryQuery, Rows, activity_rows, take_rows
 from ialstore.model import (
     AppendResult,
     Consistency,
@@ -23,6 +21,7 @@ from ialstore.model import (
     OptimizeReport,
     SessionInfo,
 )
+from ialstore_backends._late import require
 from ialstore_backends.dynamodb import keys
 from ialstore_backends.dynamodb.directory import LEASE_SECONDS, Directory, Listed
 from ialstore_backends.dynamodb.keys import Layout
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DynamoConversationStore"]
 
+_DRIVERS: Final = ("botocore", "orjson", "pynamodb", "urllib3")
 _ROUNDS: Final = 3
 _PAGE: Final = 1000
 _EVER: Final = -1
@@ -78,13 +78,12 @@ class DynamoConversationStore(ConversationStore):
     ) -> None:
         super().__init__(**settings)
         options = options or DynamoOptions()
-        try:
-            from ialstore_backends.dynamodb.client import DynamoClient
-            from ialstore_backends.dynamodb.schema import Schema, conversation_model
-        except ModuleNotFoundError as error:
-            raise MissingDriverError(
-                f"dynamodb needs the module {error.name}: pip install 'ialstore[dynamodb]'"
-            ) from error
+        for module in _DRIVERS:
+            require(module, extra="dynamodb", needed_by="dynamodb")
+        # They import the drivers.
+        from ialstore_backends.dynamodb.client import DynamoClient
+        from ialstore_backends.dynamodb.schema import Schema, conversation_model
+
         model = conversation_model(prefix, options)
         self._client = DynamoClient(options, session)
         self._side_by_side = SideBySide()
@@ -143,21 +142,12 @@ class DynamoConversationStore(ConversationStore):
         self, op: Operation, user_id: str, limit: int, after: SessionInfo | None
     ) -> Rows[SessionInfo]:
         listed = self._directory.sessions(op, user_id, strong=_is_strong(op))
-        found: list[tuple[int, str]] = []
+        active: dict[str, int] = {}
         for one in listed:
-            active = one.active
-            if active is None:
-                active = self._newest(op, user_id, one)
-            if active is not None:
-                found.append((-active, one.session_id))
-        found.sort()
-        if after is not None:
-            last = (-to_microseconds(after.last_active, "last_active"), after.session_id)
-            found = [one for one in found if one > last]
-        return Rows(
-            [SessionInfo(session, from_microseconds(-at)) for at, session in found[:limit]],
-            more=len(found) > limit,
-        )
+            at = self._newest(op, user_id, one) if one.active is None else one.active
+            if at is not None:
+                active[one.session_id] = at
+        return activity_rows(active, limit, after)
 
     def _newest(self, op: Operation, user_id: str, listed: Listed) -> int | None:
         """Return the time of the newest message of a session that may have none."""
@@ -225,7 +215,6 @@ class DynamoConversationStore(ConversationStore):
 
     def _after_fork(self) -> None:
         self._side_by_side.forget()
-        self._client.forget()
         self._directory.forget()
 
 

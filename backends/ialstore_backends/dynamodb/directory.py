@@ -229,15 +229,10 @@ class Directory:
             "ExpressionAttributeValues": {name: {"S": text} for name, text in values.items()},
             "ConsistentRead": strong,
         }
-        rows: list[Item] = []
-        while True:
-            answer = self._client.call(op, "Query", params, place=_PLACE)
-            rows += answer["Items"]
-            for row in answer["Items"]:
-                self._compare(row)
-            if "LastEvaluatedKey" not in answer:
-                return rows
-            params["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        rows = list(self._client.rows(op, params, place=_PLACE))
+        for row in rows:
+            self._compare(row)
+        return rows
 
     def _compare(self, row: Item) -> None:
         if "spread" in row and row["spread"]["N"] != str(self._layout.spread):

@@ -213,21 +213,14 @@ class Reader:
             },
             "ScanIndexForward": not wanted.newest_first,
         }
-        left = limit
-        while True:
-            if left is not None:
-                params["Limit"] = left
-            answer = self._client.call(op, "Query", params, place=name)
-            for entry in answer["Items"]:
-                if is_live(entry, wanted.now):
-                    yield entry
-                    if left is not None:
-                        left -= 1
-                        if not left:
-                            return
-            if "LastEvaluatedKey" not in answer:
-                return
-            params["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        if limit is not None:
+            params["Limit"] = limit
+        live = (
+            entry
+            for entry in self._client.rows(op, params, place=name)
+            if is_live(entry, wanted.now)
+        )
+        yield from islice(live, limit)
 
     def _through_index(self, op: Operation, wanted: Range, limit: int | None) -> Iterator[Item]:
         """Yield rows of a session by the keys that its index holds."""
@@ -278,8 +271,7 @@ class Reader:
             params["FilterExpression"] = "session_id = :s"
         if start is not None:
             params["ExclusiveStartKey"] = start
-        place = partition.partition("#")[2]
-        answer = self._client.call(op, "Query", params, place=place)
+        answer = self._client.call(op, "Query", params, place=_place(partition))
         rows = [row for row in answer["Items"] if is_live(row, wanted.now)]
         return _Page(rows, answer.get("LastEvaluatedKey"), int(answer["ScannedCount"]))
 
@@ -392,12 +384,7 @@ class Reader:
                 },
                 "ConsistentRead": True,
             }
-            while True:
-                answer = self._client.call(op, "Query", params, place=partition.partition("#")[2])
-                yield from answer["Items"]
-                if "LastEvaluatedKey" not in answer:
-                    break
-                params["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+            yield from self._client.rows(op, params, place=_place(partition))
 
     def part_keys(self, head: Item) -> list[Item]:
         """Return the keys of the parts of a row; none where it has none."""
@@ -412,6 +399,11 @@ class Reader:
             }
             for number in range(int(head["parts"]["N"]))
         ]
+
+
+def _place(partition: str) -> str:
+    """Return a partition key without the user, for the event."""
+    return partition.partition("#")[2]
 
 
 class _DayScan:

@@ -229,9 +229,17 @@ class Writer:
         return removed
 
     def _delete_one(self, op: Operation, key: Item) -> _Removed:
-        params = {"TableName": self._table, "Key": key, "ReturnValues": "ALL_OLD"}
-        old: Item | None = self._client.call(op, "DeleteItem", params).get("Attributes")
-        if old is None:
+        params = {
+            "TableName": self._table,
+            "Key": key,
+            # Without it DynamoDB Local gives the old item to several deletes at once.
+            "ConditionExpression": "attribute_exists(user_date)",
+            "ReturnValues": "ALL_OLD",
+        }
+        try:
+            old: Item = self._client.call(op, "DeleteItem", params)["Attributes"]
+        except ConditionFailedError:
+            op.add(Units(write=1))  # the service bills it, but reports nothing
             return _Removed(was_live=False)
         self._drop_parts(op, self._reader.part_keys(old))
         return _Removed(was_live=is_live(old, op.now))

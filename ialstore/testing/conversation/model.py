@@ -41,7 +41,7 @@ class ConversationModel:
     Attributes:
         clock: decides on expiry.
         messages: what is stored, expired ones too, in no order.
-        ever: the newest time of each session that was ever stored, by user and session.
+        ever: the newest time of each session that was ever tried, by user and session.
     """
 
     clock: ManualClock
@@ -68,6 +68,10 @@ class ConversationModel:
         """Store a message in place of one of the same id."""
         self.remove(message.user_id, [message.id])
         self.messages.append(message)
+        self.tried(message)
+
+    def tried(self, message: Message) -> None:
+        """Take note of a message that a store may have announced without storing it."""
         key = (message.user_id, message.session_id)
         self.ever[key] = max(message.created_at, self.ever.get(key, message.created_at))
 
