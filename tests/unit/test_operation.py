@@ -229,7 +229,13 @@ def test_details_are_noted_for_the_event() -> None:
     op = operation()
     op.note("plan", "index")
     op.note("plan", "table")
-    assert op.details == {"plan": "table"}
+    op.tally("units_by_partition", "2024-03-01", 0.5)
+    op.tally("units_by_partition", "directory", 1)
+    op.tally("units_by_partition", "2024-03-01", 2)
+    assert op.details == {
+        "plan": "table",
+        "units_by_partition": {"2024-03-01": 2.5, "directory": 1},
+    }
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), KeyboardInterrupt(), GeneratorExit()])

@@ -11,6 +11,7 @@ import random
 import time
 import zlib
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import botocore.session
@@ -79,6 +80,7 @@ _THROTTLED: Final = frozenset(
 )
 _DENIED: Final = frozenset(
     {
+        "AccessDenied",
         "AccessDeniedException",
         "ExpiredTokenException",
         "IncompleteSignatureException",
@@ -202,7 +204,7 @@ class DynamoClient:
             session = self._session or _session(self._options)
             client = session.create_client(
                 "dynamodb",
-                region_name=self._options.region or _region(session, self._options),
+                region_name=_region(session, self._options),
                 endpoint_url=self._options.endpoint,
                 config=Config(
                     retries={"total_max_attempts": 1, "mode": "standard"},
@@ -229,7 +231,7 @@ class DynamoClient:
 
 
 def _region(session: Session, options: DynamoOptions) -> str | None:
-    found = session.get_config_variable("region")
+    found = options.region or session.get_config_variable("region")
     # An emulator has none, but the signature needs a name.
     return found or ("us-east-1" if options.endpoint else None)
 
@@ -239,7 +241,7 @@ def _session(options: DynamoOptions) -> Session:
     if not options.role:
         return session
     fetcher = AssumeRoleCredentialFetcher(
-        client_creator=session.create_client,
+        client_creator=partial(session.create_client, region_name=_region(session, options)),
         source_credentials=session.get_credentials(),
         role_arn=options.role,
         extra_args={"RoleSessionName": "ialstore"},
