@@ -24,7 +24,7 @@ __all__ = [
     "texts",
 ]
 
-MACHINE_START: Final = datetime(2024, 2, 29, 23, 59, 59, 999_990, tzinfo=UTC)
+MACHINE_START: Final = datetime(2096, 2, 29, 23, 59, 59, 999_990, tzinfo=UTC)
 """A moment before midnight at the end of a leap day's month."""
 TICK: Final = timedelta(microseconds=5)
 SECOND: Final = timedelta(seconds=1)

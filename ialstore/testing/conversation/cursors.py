@@ -123,8 +123,8 @@ class Cursors(ConversationSuiteBase):
         """S8, C6: of another user, method, session, range or direction."""
         for user in ("u1", "u10"):
             fill(reader, [say(user_id=user, session_id=session) for session in "abc"])
-        at = datetime(2024, 1, 1, tzinfo=UTC)
-        later = at + timedelta(days=3650)
+        at = datetime(2096, 1, 1, tzinfo=UTC)
+        later = at + timedelta(days=365)
         calls: list[Callable[..., Page[Any]]] = [
             partial(reader.history, "u1"),
             partial(reader.history, "u10"),

@@ -76,7 +76,7 @@ class Expiry(ConversationSuiteBase):
         store = open_store(retention_days=1)
         if not store.capabilities.writable:
             pytest.skip("capabilities.writable is false: this test writes")
-        old = say(created_at=datetime(2024, 2, 28, 12, 0, 1, tzinfo=UTC))
+        old = say(created_at=datetime(2096, 2, 28, 12, 0, 1, tzinfo=UTC))
         late = say(created_at=clock())
         own = say(expires_at=clock() + timedelta(days=9))
         loaded = say(created_at=clock())

@@ -100,7 +100,7 @@ class Reading(ConversationSuiteBase):
     ) -> None:
         """S6: [since, until), to the microsecond."""
         at = datetime(
-            2024, 2, 29, 23, 59, 59, 999_998, tzinfo=UTC
+            2096, 2, 29, 23, 59, 59, 999_998, tzinfo=UTC
         )  # past midnight, and a month's end
         messages = [say(created_at=at + place * MICROSECOND, key=str(place)) for place in range(5)]
         fill(reader, messages)

@@ -170,7 +170,7 @@ class ExpiryChapter(VectorSuiteBase):
         self, open_index: OpenIndex, record: MakeRecord
     ) -> None:
         """C2: counted from the message's creation, where a vector has none of its own."""
-        now = datetime(2024, 3, 1, tzinfo=UTC)
+        now = datetime(2096, 3, 1, tzinfo=UTC)
         index = open_index(clock=lambda: now, retention_days=1)
         if not index.capabilities.writable:
             pytest.skip("capabilities.writable is false: this test writes")

@@ -31,9 +31,9 @@ __all__ = [
     "vectors",
 ]
 
-BEGIN: Final = datetime(2024, 2, 29, 23, 59, 59, 999_990, tzinfo=UTC)
+BEGIN: Final = datetime(2096, 2, 29, 23, 59, 59, 999_990, tzinfo=UTC)
 """When the messages of the machines begin: a few ticks before midnight, on a leap day."""
-MIDNIGHT: Final = datetime(2024, 3, 1, tzinfo=UTC)
+MIDNIGHT: Final = datetime(2096, 3, 1, tzinfo=UTC)
 TICK: Final = timedelta(microseconds=5)
 SECOND: Final = timedelta(seconds=1)
 

@@ -110,7 +110,7 @@ class WritingChapter(VectorSuiteBase):
 
     def test_a_record_comes_back_whole(self, index: VectorIndex, record: MakeRecord) -> None:
         """V2, V7: vector, session, role, text and expiry, rounded up to whole seconds."""
-        late = datetime(2030, 1, 1, tzinfo=UTC)
+        late = datetime(2099, 1, 1, tzinfo=UTC)
         given = [
             record(text="hello", expires_at=late),
             record(expires_at=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
