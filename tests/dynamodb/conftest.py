@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from ialstore.testing.servers import RunningServer, started
-from ialstore_backends.dynamodb import DynamoOptions
+from ialstore_backends.dynamodb import DynamoConversationStore, DynamoOptions
 
 _numbers = itertools.count()
 
@@ -53,6 +53,8 @@ def prefix() -> str:
 
 
 @pytest.fixture
-def options_for() -> Callable[..., DynamoOptions]:
-    """Return a function that returns the options of a server."""
-    return lambda server, **options: DynamoOptions(endpoint=server.endpoint, **options)
+def table(dynoxide: RunningServer, prefix: str) -> str:
+    """Return the prefix of a table that is there."""
+    with DynamoConversationStore(prefix, DynamoOptions(endpoint=dynoxide.endpoint)) as store:
+        store.setup()
+    return prefix

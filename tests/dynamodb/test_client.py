@@ -33,14 +33,6 @@ def proxy(dynoxide: RunningServer) -> Iterator[FaultProxy]:
         yield proxy
 
 
-@pytest.fixture
-def table(dynoxide: RunningServer, prefix: str) -> str:
-    """Return the prefix of a table that is there."""
-    with DynamoConversationStore(prefix, DynamoOptions(endpoint=dynoxide.endpoint)) as store:
-        store.setup()
-    return prefix
-
-
 def say(content: str = "x") -> Message:
     return Message.new(user_id="u", session_id="s", role="user", content=content)
 
@@ -176,10 +168,11 @@ def test_a_proxy_of_the_environment_is_used(
             with pytest.raises(UnavailableError):
                 store.history("u")
             assert forward.requests[0].path.startswith(f"{dynoxide.endpoint}/")
-            monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{dead_port()}")
-            with pytest.raises(UnavailableError) as caught:
-                store.history("u")
-            assert caught.value.retryable
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{dead_port()}")
+    with DynamoConversationStore(table, options) as store:
+        with pytest.raises(UnavailableError, match="ProxyConnectionError") as caught:
+            store.history("u")
+        assert caught.value.retryable
 
 
 def dead_port() -> int:

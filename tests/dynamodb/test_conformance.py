@@ -32,4 +32,5 @@ class TestDynamoDBLocal(ConversationStoreSuite):
     @pytest.fixture
     def make_store(self, dynamodb_local: RunningServer, prefix: str) -> MakeStore:
         options = DynamoOptions(endpoint=dynamodb_local.endpoint)
-        return partial(DynamoConversationStore, prefix, options)
+        # It writes one row after another: a thousand deletes take seconds.
+        return partial(DynamoConversationStore, prefix, options, timeout_seconds=30)

@@ -238,6 +238,9 @@ def test_an_error_that_no_call_expects_is_not_hidden(
     monkeypatch.setattr(place.store._writer, "_put", fail)  # noqa: SLF001 - planted
     with pytest.raises(ZeroDivisionError):
         place.store.append(say(), say())
+    monkeypatch.setattr(place.store._writer, "_send_batch", fail)  # noqa: SLF001 - planted
+    with pytest.raises(ZeroDivisionError):
+        place.store.bulk_load([say()])
 
 
 # -- batches --------------------------------------------------------------------------------------
@@ -516,3 +519,27 @@ def test_nothing_outside_the_units_of_a_call_is_counted(place: Place) -> None:
     with meter() as metered:
         place.store.append(message)
     assert (metered.units.write, metered.units.requests) == (3.0, 1)
+
+
+def test_a_service_that_does_not_tell_the_old_row_is_asked(place: Place) -> None:
+    """A9, A10: what made a condition false is read back."""
+
+    def forget(reply: bytes) -> bytes:
+        told = json.loads(reply)
+        told.pop("Item", None)
+        return json.dumps(told).encode()
+
+    message = say("one")
+    assert place.plain.append(message).stored
+    place.fail(Rewrite(reply=forget), "PutItem")
+    assert place.store.append(message).duplicates == (message.id,)
+    with pytest.raises(ConflictError):
+        place.store.append(replace(message, content="two"))
+    assert place.store.replace(say()) is False
+
+    def delete_first(reply: bytes) -> bytes:
+        place.plain.delete("u", [message.id])
+        return forget(reply)
+
+    place.fail(Rewrite(reply=delete_first), "PutItem", times=1)
+    assert place.store.append(message).stored == (message.id,)

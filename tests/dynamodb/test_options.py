@@ -64,3 +64,8 @@ def test_tags_are_pairs() -> None:
     assert options.tag_pairs() == {"team": "memory", "stage": "prod:eu"}
     with pytest.raises(InvalidInputError):
         DynamoOptions(tags=":x")
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "[::1]:8000", "10.0.0.1", "dynamodb.example"])
+def test_an_endpoint_is_a_name_or_an_address(host: str) -> None:
+    assert DynamoOptions(endpoint=f"https://{host}").endpoint == f"https://{host}"

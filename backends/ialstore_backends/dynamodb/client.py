@@ -144,7 +144,7 @@ class DynamoClient:
         token = _ends_at.set(time.monotonic() + op.remaining())
         try:
             reply = getattr(client, xform_name(operation))(**params)
-        except Exception as error:
+        except (*_FAILURES, ClientError, TransportError) as error:
             op.add(Units(requests=1))
             raise _translated(error, op, is_write=is_write) from error
         finally:
@@ -301,6 +301,8 @@ def _units(operation: str, answer: dict[str, Any], params: dict[str, Any]) -> Un
     return Units(read=used, requests=1)
 
 
+_FAILURES: Final = (BotoCoreError, ValueError, KeyError)
+"""A proxy's failure, or a reply that botocore can't read."""
 _NO_CREDENTIALS: Final = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
 
 
@@ -314,10 +316,7 @@ def _translated(error: Exception, op: Operation, *, is_write: bool) -> Exception
             "dynamodb: there are no usable AWS credentials; set AWS_PROFILE, or see "
             "the AWS documentation on credentials"
         )
-    if isinstance(error, (BotoCoreError, ValueError, KeyError)):
-        # A proxy's failure, or a reply that botocore can't read: HTML with status 200.
-        return _unavailable(type(error).__name__, is_write=is_write)
-    return error
+    return _unavailable(type(error).__name__, is_write=is_write)
 
 
 def _unanswered(error: TransportError, op: Operation, *, is_write: bool) -> IalStoreError:

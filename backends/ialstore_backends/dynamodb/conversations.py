@@ -132,7 +132,7 @@ class DynamoConversationStore(ConversationStore):
     def _summaries(self, op: Operation, query: HistoryQuery) -> Rows[MessageSummary]:
         wanted = Range.of(query, op, strong=_is_strong(op))
         if self._reader.has_index(wanted):
-            rows = list(self._reader.entries(op, wanted, query.limit))
+            rows = list(islice(self._reader.entries(op, wanted, query.limit), query.limit))
         else:
             rows = list(self._reader.rows(op, wanted, query.limit))
         summaries = [summary_of(query.user_id, row, query.session_id) for row in rows]
@@ -213,7 +213,7 @@ class DynamoConversationStore(ConversationStore):
         self._side_by_side.close()
         self._client.close()
 
-    def _after_fork(self) -> None:
+    def _after_fork(self) -> None:  # pragma: no cover - runs in forked children only
         self._side_by_side.forget()
         self._directory.forget()
 

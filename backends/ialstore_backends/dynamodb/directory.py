@@ -310,7 +310,7 @@ class Directory:
         """Return all rows of a user, as they are."""
         return self._query(op, user_id, "", {}, strong=True)
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # pragma: no cover - runs in forked children only
         """Remember nothing, in a forked child."""
         self._lock = threading.Lock()
         self._leases = OrderedDict()

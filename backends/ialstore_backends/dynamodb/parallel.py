@@ -54,7 +54,7 @@ class SideBySide:
     def _mark(self) -> None:
         self._inside.yes = True
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # pragma: no cover - runs in forked children only
         """Begin anew in a forked child, which has none of the threads."""
         self._lock = threading.Lock()
         self._pool = None

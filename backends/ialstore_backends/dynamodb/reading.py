@@ -193,8 +193,14 @@ class Reader:
         indexed = self._by_user_time if wanted.session_id is None else self._by_session
         return indexed and not wanted.strong
 
-    def entries(self, op: Operation, wanted: Range, limit: int | None) -> Iterator[Item]:
-        """Yield the live entries of a range in the index by user or by session, up to a limit."""
+    def entries(self, op: Operation, wanted: Range, at_once: int | None) -> Iterator[Item]:
+        """Yield the live entries of a range in the index by user or by session.
+
+        Args:
+            op: the running call.
+            wanted: the range.
+            at_once: entries to ask for in one request, or None for as many as it takes.
+        """
         if wanted.session_id is None:
             name, attribute, value = USER_TIME_INDEX, "user_id", wanted.user_id
         else:
@@ -213,24 +219,24 @@ class Reader:
             },
             "ScanIndexForward": not wanted.newest_first,
         }
-        if limit is not None:
-            params["Limit"] = limit
-        live = (
-            entry
-            for entry in self._client.rows(op, params, place=name)
-            if is_live(entry, wanted.now)
-        )
-        yield from islice(live, limit)
+        if at_once is not None:
+            params["Limit"] = at_once
+        for entry in self._client.rows(op, params, place=name):
+            if is_live(entry, wanted.now):
+                yield entry
 
     def _through_index(self, op: Operation, wanted: Range, limit: int | None) -> Iterator[Item]:
-        """Yield rows of a session by the keys that its index holds."""
-        entries = self.entries(op, wanted, limit)
-        while batch := list(islice(entries, _BATCH_KEYS)):
+        """Yield rows of a session by the keys that its index holds, up to a limit."""
+        yield from islice(self._indexed(op, wanted, limit), limit)
+
+    def _indexed(self, op: Operation, wanted: Range, at_once: int | None) -> Iterator[Item]:
+        entries = self.entries(op, wanted, at_once)
+        while batch := list(islice(entries, min(at_once or _BATCH_KEYS, _BATCH_KEYS))):
             found = self.items(op, [key_of(entry) for entry in batch], strong=False)
             by_key = {row["timestamp_type"]["S"]: row for row in found}
             for entry in batch:
                 row = by_key.get(entry["timestamp_type"]["S"])
-                if row is not None and is_live(row, wanted.now):
+                if row is not None and is_live(row, wanted.now):  # the index may be behind
                     yield row
 
     def _is_crowded(self, wanted: Range) -> bool:

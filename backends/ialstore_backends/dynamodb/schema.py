@@ -229,15 +229,16 @@ class Schema:
         found = self._described(op)
         if found is None:
             return [f"{self._table} is not there; run ialstore setup"]
-        return [
-            f"{self._table}: {difference}"
-            for difference in (
-                *self._of_layout(op),
-                *self._of_keys(found),
-                *self._of_indexes(found),
-                *self._of_settings(op, found),
-            )
+        of_keys = list(self._of_keys(found))
+        layout = () if of_keys else self._of_layout(op)  # with other keys it can't be read
+        differences = [
+            *layout,
+            *of_keys,
+            *self._of_kinds(found),
+            *self._of_indexes(found),
+            *self._of_settings(op, found),
         ]
+        return [f"{self._table}: {difference}" for difference in differences]
 
     def _of_layout(self, op: Operation) -> Iterator[str]:
         row = self._call(op, "GetItem", {"Key": _LAYOUT_KEY, "ConsistentRead": True}).get("Item")
@@ -256,6 +257,8 @@ class Schema:
         wanted = _shown_keys(self._definition["KeySchema"])
         if _shown_keys(found["KeySchema"]) != wanted:
             yield f"its keys are {_shown_keys(found['KeySchema'])}, not {wanted}"
+
+    def _of_kinds(self, found: dict[str, Any]) -> Iterator[str]:
         kinds = {
             one["AttributeName"]: one["AttributeType"] for one in found["AttributeDefinitions"]
         }

@@ -67,7 +67,7 @@ class _Exchange:
         return time.monotonic() >= self.ends_at
 
 
-_exchange: ContextVar[_Exchange | None] = ContextVar("ialstore_exchange", default=None)
+_exchange: ContextVar[_Exchange] = ContextVar("ialstore_exchange")
 
 
 class _Watchdog:
@@ -128,19 +128,15 @@ class _Watched:
     def getresponse(self) -> Any:
         """Return the reply once its head has come."""
         exchange = _exchange.get()
-        if exchange is None:  # pragma: no cover - this transport sends everything
-            return super().getresponse()  # type: ignore[misc]  # of the class it is mixed into
         number = exchange.watchdog.watch(self.sock, exchange.ends_at)
         try:
-            return super().getresponse()  # type: ignore[misc]  # as above
+            return super().getresponse()  # type: ignore[misc]  # of the class it is mixed into
         finally:
             exchange.watchdog.forget(number)
 
     def request(self, *args: Any, **options: Any) -> None:
         """Send the request; from its first byte on the service may have it."""
-        exchange = _exchange.get()
-        if exchange is not None:
-            exchange.was_sent = True
+        _exchange.get().was_sent = True
         super().request(*args, **options)  # type: ignore[misc]  # as above
 
 
@@ -226,7 +222,6 @@ class _Body:
 def _read(reply: urllib3.BaseHTTPResponse, exchange: _Exchange) -> bytes:
     try:
         body = b"".join(iter(lambda: _read_piece(reply, exchange), b""))
-        _require_whole(body, reply.headers.get("Content-Length"))
     except BaseException:
         reply.close()  # in the middle of a reply the connection is of no more use
         raise
@@ -241,8 +236,3 @@ def _read_piece(reply: urllib3.BaseHTTPResponse, exchange: _Exchange) -> bytes:
     if sock is not None:
         sock.settimeout(exchange.left())
     return reply.read1(_PIECE)
-
-
-def _require_whole(body: bytes, length: str | None) -> None:
-    if length is not None and len(body) != int(length):
-        raise ConnectionError

@@ -116,7 +116,10 @@ class Writer:
             )
         except ConditionFailedError as error:
             self._drop_parts(op, [key_of(part) for part in draft.parts])
-            return self._told(op, draft, error.item)
+            found = self._found(op, draft, error)
+            if found is None:  # gone in this moment: as if this came a moment later
+                return self._append_one(op, draft)
+            return _compared(draft, found)
         except IalStoreError as error:
             if error.outcome is not Outcome.UNKNOWN:
                 raise
@@ -125,14 +128,11 @@ class Writer:
             self._drop_parts(op, self._reader.part_keys(old))
         return _STORED
 
-    def _told(self, op: Operation, draft: Draft, item: Item | None) -> str:
-        """Return what became of a message whose condition failed."""
-        if item is None:
-            found = self._reader.items(op, [draft.key], strong=True)
-            if not found:  # gone in this moment: as if it came a moment later
-                return self._append_one(op, draft)
-            item = found[0]
-        return _compared(draft, item)
+    def _found(self, op: Operation, draft: Draft, error: ConditionFailedError) -> Item | None:
+        """Return the row that made a condition false: the service tells, or is asked."""
+        if error.item is not None:
+            return error.item
+        return next(iter(self._reader.items(op, [draft.key], strong=True)), None)
 
     def _looked_up(self, op: Operation, draft: Draft, error: IalStoreError) -> str:
         """Return what became of a message whose reply was lost, or raise that error."""
@@ -160,21 +160,17 @@ class Writer:
             )
         except ConditionFailedError as error:
             self._drop_parts(op, [key_of(part) for part in draft.parts])
-            there = (
-                self._reader.items(op, [draft.key], strong=True)
-                if error.item is None
-                else [error.item]
-            )
+            found = self._found(op, draft, error)
             if (
-                there
-                and is_live(there[0], op.now)
-                and (there[0]["session_id"] != draft.item["session_id"])
+                found is not None
+                and is_live(found, op.now)
+                and found["session_id"] != draft.item["session_id"]
             ):
                 raise ConflictError(
                     f"{entry.message.id} belongs to another session", ids=[entry.message.id]
                 ) from None
             return False
-        if old is not None:
+        if old is not None:  # pragma: no branch - the condition asks for one
             self._drop_parts(op, self._reader.part_keys(old))
         return True
 
