@@ -51,23 +51,19 @@ def crowd(store: DynamoConversationStore, sessions: int, each: int) -> list[Mess
     return messages[::sessions]
 
 
+@pytest.mark.parametrize("newest_first", [True, False])
 def test_a_session_in_a_crowd_is_read_through_its_index(
-    store: DynamoConversationStore, events: list[OperationEvent]
+    store: DynamoConversationStore, events: list[OperationEvent], *, newest_first: bool
 ) -> None:
     """S14: eventual reads may; the second one begins there, and costs the index and its rows."""
     mine = crowd(store, 20, 25)
     store.append(say("s0", 0, expires_at=datetime(1970, 1, 1, tzinfo=UTC)))
-    for newest_first in (True, False):
-        wanted = mine[::-1] if newest_first else mine
-        for limit in (5, 25, 1000):
-            page = store.history(
-                "u",
-                session_id="s0",
-                limit=limit,
-                newest_first=newest_first,
-                consistency=EVENTUAL,
-            )
-            assert list(page) == wanted[:limit]
+    wanted = mine[::-1] if newest_first else mine
+    for limit in (5, 25, 1000):
+        page = store.history(
+            "u", session_id="s0", limit=limit, newest_first=newest_first, consistency=EVENTUAL
+        )
+        assert list(page) == wanted[:limit]
     assert {event.details["plan"] for event in events if event.operation == "history"} == {
         "SessionIndex"
     }
