@@ -100,6 +100,7 @@ class Calls(ConversationSuiteBase):
     def test_a_listener_that_raises_breaks_no_call(
         self, store: ConversationStore, say: Say
     ) -> None:
+        """C4: the call was made, whatever became of its event."""
         message = say()
 
         def fail(event: OperationEvent) -> None:
@@ -111,6 +112,7 @@ class Calls(ConversationSuiteBase):
         assert list(store.history("u1")) == [message]
 
     def test_meters_sum_and_nest(self, store: ConversationStore, say: Say) -> None:
+        """E3, W4: units of the events."""
         heard: list[OperationEvent] = []
         store.subscribe(heard.append)
         with meter() as outer:

@@ -83,6 +83,7 @@ class Claims(ConversationSuiteBase):
         assert list(store.history("u1")) == []
 
     def test_an_unknown_consistency_is_refused(self, store: ConversationStore) -> None:
+        """E2, C1: strong, eventual or none."""
         for call in (store.history, store.summaries, store.sessions):
             with pytest.raises(InvalidInputError, match="consistency must be"):
                 call("u1", consistency="weak")  # type: ignore[arg-type]  # the point of the test

@@ -56,6 +56,7 @@ class Loading(ConversationSuiteBase):
         assert everything(store) == []
 
     def test_bulk_load_of_nothing_writes_nothing(self, store: ConversationStore) -> None:
+        """S12: from any iterable."""
         assert store.bulk_load([]) == LoadReport()
         assert store.bulk_load(iter(())) == LoadReport()
 

@@ -189,6 +189,7 @@ class Reading(ConversationSuiteBase):
     def test_an_empty_range_holds_nothing(
         self, reader: ConversationStore, fill: Fill, say: Say
     ) -> None:
+        """S6, S7: `since` may be `until`."""
         message = say()
         fill(reader, [message])
         at = message.created_at
