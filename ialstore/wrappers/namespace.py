@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ialstore.component import Progress
     from ialstore.operation import Operation
 
-__all__ = ["NamespaceConversationStore", "NamespaceOptions", "NamespaceVectorIndex"]
+__all__ = ["Names", "NamespaceConversationStore", "NamespaceOptions", "NamespaceVectorIndex"]
 
 _ESCAPES: Final = str.maketrans({"%": "%25", "/": "%2F"})
 
@@ -60,7 +60,7 @@ class NamespaceOptions:
             )
 
 
-class _Names:
+class Names:
     """User ids as the store knows them, and as the caller does."""
 
     def __init__(self, options: NamespaceOptions) -> None:
@@ -104,7 +104,7 @@ class NamespaceConversationStore(ConversationWrapper):
 
     def __init__(self, inner: ConversationStore, options: NamespaceOptions) -> None:
         super().__init__(inner)
-        self._names = _Names(options)
+        self._names = Names(options)
 
     def _stored(self, entry: EncodedMessage) -> EncodedMessage:
         message = entry.message
@@ -183,7 +183,7 @@ class NamespaceVectorIndex(VectorWrapper):
 
     def __init__(self, inner: VectorIndex, options: NamespaceOptions) -> None:
         super().__init__(inner)
-        self._names = _Names(options)
+        self._names = Names(options)
 
     def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
         super()._upsert(op, self._names.stored(user_id), records)
