@@ -14,6 +14,7 @@ from ialstore.cli.backends import backends
 from ialstore.cli.check import check
 from ialstore.cli.common import ConfigOption, DebugOption, JsonOption, UrlOption, framed
 from ialstore.cli.config import check_config
+from ialstore.cli.conformance import conformance
 from ialstore.cli.context import context
 from ialstore.cli.demo import demo
 from ialstore.cli.erase import erase
@@ -112,6 +113,7 @@ _COMMANDS: Final[dict[str, dict[str, Callable[..., ExitCode | None]]]] = {
     },
     "Move": {"import": import_, "export": export},
     "Maintain": {"check": check, "repair": repair, "optimize": optimize, "erase": erase},
+    "Prove": {"conformance": conformance},
 }
 """By the heading that ``--help`` puts above them."""
 

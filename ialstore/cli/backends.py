@@ -20,9 +20,10 @@ from ialstore.registry import known
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ialstore.capabilities import Capabilities
     from ialstore.registry import Registration
 
-__all__ = ["backends"]
+__all__ = ["backends", "plain_capabilities"]
 
 _KINDS: Final = {"conversation": "conversations", "vector": "vectors"}
 _PARTS: Final = {"embedder": "embedders", "token_counter": "token counters"}
@@ -133,7 +134,7 @@ def _look_at(registration: Registration, kept: str) -> _Backend:
     capabilities: dict[str, Any] = {}
     options: tuple[str, ...] = ()
     if backend is not None:
-        capabilities = {name: _plain(value) for name, value in asdict(backend.CAPABILITIES).items()}
+        capabilities = plain_capabilities(backend.CAPABILITIES)
         options = tuple(one.name for one in fields(backend.OPTIONS)) if backend.OPTIONS else ()
     return _Backend(
         keeps=kept,
@@ -202,8 +203,12 @@ def _is_installed(package: str) -> bool:
     return True
 
 
+def plain_capabilities(capabilities: Capabilities) -> dict[str, Any]:
+    """Return capabilities as JSON has them."""
+    return {name: _plain(value) for name, value in asdict(capabilities).items()}
+
+
 def _plain(value: Any) -> Any:
-    """Return a capability as JSON has it."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     return sorted(cast("frozenset[str]", value)) if isinstance(value, frozenset) else value

@@ -94,6 +94,13 @@ def test_json_on_a_terminal_is_indented_and_alone() -> None:
     )
 
 
+def test_the_progress_of_tests_is_shown_on_a_terminal() -> None:
+    shown = on_a_terminal("conformance", "memory:", "--clause", "S14")
+    assert "testing" in shown
+    assert "1/1" in shown
+    assert "1 passed" in shown
+
+
 def test_an_import_goes_through_a_pipe() -> None:
     exported = subprocess.run(
         [COMMAND, "export", *demo_url()], capture_output=True, check=True

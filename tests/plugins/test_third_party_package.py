@@ -97,6 +97,21 @@ def test_its_schemes_are_listed_with_what_they_promise(commands: Path, tmp_path:
         assert one["capabilities"]["durable"] is True
 
 
+def test_a_live_store_is_held_to_the_contract(commands: Path, tmp_path: Path) -> None:
+    for part in ("conversation", "vector"):
+        options = ("--part", part, "--json", "-k", "users_are_listed or reopening")
+        shown = run(
+            commands / "ialstore", "conformance", f"jsonlines:///{part}", *options, cwd=tmp_path
+        )
+        said = json.loads(shown.stdout)
+        assert (said["package"], said["version"]) == ("ialstore-jsonlines", "0.1.0")
+        assert said["totals"]["failed"] == 0
+        assert said["totals"]["passed"] >= 2
+        left = {one.suffix for one in (tmp_path / part).iterdir()}
+        assert left <= {".json", ".lock"}, "no user's file"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["conversation", "vector"]
+
+
 CONFIG = """
 [conversation]
 url = "jsonlines:///memory"

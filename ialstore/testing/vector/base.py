@@ -21,6 +21,7 @@ from ialstore.ids import message_id
 from ialstore.limits import MAX_UPSERT
 from ialstore.model import LoadReport
 from ialstore.testing.clock import START, ManualClock
+from ialstore.testing.specs import DIMENSION, MODEL, spec_of
 from ialstore.vector import VectorIndex
 from ialstore.vector_model import METRICS, IndexSpec, VectorRecord
 
@@ -46,8 +47,6 @@ __all__ = [
     "wide",
 ]
 
-DIMENSION: Final = 24
-MODEL: Final = "kit"
 USER: Final = "u1"
 UNKNOWN: Final = "01a2049c-c6e3-774b-af40-dce0cd2bb0b6"
 """A message id that no test stores."""
@@ -92,11 +91,6 @@ class Fill(Protocol):
     ) -> None:
         """Store the records, so that ``index`` has them."""
         ...
-
-
-def spec_of(metric: str) -> IndexSpec:
-    """Return the spec that the suite opens an index for."""
-    return IndexSpec(DIMENSION, metric, MODEL)
 
 
 def wide(*numbers: float) -> tuple[float, ...]:
