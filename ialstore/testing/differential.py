@@ -34,6 +34,7 @@ from ialstore.model import (
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.conversation.base import MakeStore, Settle, opener
 from ialstore.testing.conversation.machine import run_machine
+from ialstore.testing.pages import all_items
 from ialstore.testing.profiles import profile
 
 __all__ = ["DifferentialSuite", "DisagreementError", "SideBySide"]
@@ -262,13 +263,7 @@ def _lists_exactly(can: ConversationCapabilities) -> bool:
 
 
 def _all_users(store: ConversationStore, limit: int, cursor: str | None) -> set[str]:
-    found: set[str] = set()
-    while True:
-        page = store.users(limit=limit, cursor=cursor)
-        found |= set(page)
-        cursor = page.cursor
-        if cursor is None:
-            return found
+    return set(all_items(lambda turned: store.users(limit=limit, cursor=turned or cursor)))
 
 
 def _answer(call: Callable[[], T]) -> T | Exception:

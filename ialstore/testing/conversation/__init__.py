@@ -23,7 +23,8 @@ from ialstore.testing.conversation.values import Values
 __all__ = ["ConversationStoreSuite"]
 
 
-class ConversationStoreSuite(
+class ConversationStoreSuite(  # pytest begins with the last
+    Machine,
     Appending,
     Calls,
     Claims,
@@ -42,6 +43,5 @@ class ConversationStoreSuite(
     Tenants,
     Threads,
     Values,
-    Machine,
 ):
     """Inherit from it and define the fixture ``make_store``; see ``ialstore.testing``."""

@@ -11,6 +11,7 @@ from ialstore.errors import InvalidInputError, UnsupportedOperationError
 from ialstore.model import Consistency, MessageSummary
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, OpenStore, Say, Settle
+from ialstore.testing.conversation.helpers import all_users
 
 __all__ = ["Claims"]
 
@@ -99,14 +100,5 @@ class Claims(ConversationSuiteBase):
             pytest.skip("capabilities.users is false, and is refused as it should be")
 
         for limit in range(1, 9):
-            found: list[str] = []
-            cursor: str | None = None
-            while True:
-                page = store.users(limit=limit, cursor=cursor)
-                assert len(page) <= limit
-                found += page
-                cursor = page.cursor
-                if cursor is None:
-                    break
-            assert set(found) == set(users)
+            assert set(all_users(store, limit)) == set(users)
         assert set(store.users()) == set(users)

@@ -12,18 +12,23 @@ import pytest
 from ialstore.conversation import ConversationStore
 from ialstore.ids import session_hash
 from ialstore.model import Message, Page
+from ialstore.testing.pages import all_items, pages
 
 
 def everything(store: ConversationStore, user: str = "u1", **filters: Any) -> list[Message]:
     """Return all messages of a user, the oldest first."""
-    found: list[Message] = []
-    cursor: str | None = None
-    while True:
-        page = store.history(user, newest_first=False, cursor=cursor, **filters)
+    return all_items(
+        lambda cursor: store.history(user, newest_first=False, cursor=cursor, **filters)
+    )
+
+
+def all_users(store: ConversationStore, limit: int = 1000) -> list[str]:
+    """Return all users, page by page; one may come twice."""
+    found: list[str] = []
+    for page in pages(lambda cursor: store.users(limit=limit, cursor=cursor)):
+        assert len(page) <= limit, "S14: a page is longer than its limit"
         found += page
-        cursor = page.cursor
-        if cursor is None:
-            return found
+    return found
 
 
 def listed(store: ConversationStore, user: str = "u1") -> list[str]:
@@ -86,14 +91,10 @@ def walk(
 ) -> list[Any]:
     """Return what all pages hold together; every page but the last is full."""
     found: list[Any] = []
-    cursor: str | None = None
-    while True:
-        page = listing(user, limit=limit, cursor=cursor, **query)
+    for page in pages(lambda cursor: listing(user, limit=limit, cursor=cursor, **query)):
         found += page
-        cursor = page.cursor
-        if cursor is None:
-            return found
-        assert len(page) in (limit, 0), "a page ends at its limit"
+        assert page.cursor is None or len(page) in (limit, 0), "a page ends at its limit"
+    return found
 
 
 SECRET = "zanzibar"  # noqa: S105 - stands for any content

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import pytest
@@ -25,7 +26,9 @@ from ialstore.errors import ConflictError, PartialWriteError
 from ialstore.model import Message, MessageSummary
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, MakeStore, OpenStore
+from ialstore.testing.conversation.helpers import all_users
 from ialstore.testing.conversation.model import ConversationModel, ModelQuery, same
+from ialstore.testing.pages import all_items, pages
 from ialstore.testing.profiles import profile
 from ialstore.testing.strategies import (
     MACHINE_START,
@@ -289,18 +292,12 @@ class ConversationMachine(RuleBasedStateMachine):
         brief = self.store.summaries(query.user_id, **query.arguments(), limit=1000)
         assert list(brief) == [MessageSummary.of(one) for one in expected]
         found: list[Message] = []
-        cursor: str | None = None
-        while True:
-            page = self.store.history(
-                query.user_id, **query.arguments(), limit=limit, cursor=cursor
-            )
+        turn = partial(self.store.history, query.user_id, **query.arguments(), limit=limit)
+        for page in pages(lambda cursor: turn(cursor=cursor)):
             assert list(page) == expected[len(found) :][:limit]
             found += page
-            cursor = page.cursor
-            if cursor is None:
-                break
-            if page.items:  # pragma: no branch - an empty page that is not the last
-                self.walks.append((query, page.items[-1].id, cursor))
+            if page.cursor and page.items:
+                self.walks.append((query, page.items[-1].id, page.cursor))
         assert found == expected
 
     @precondition(lambda self: self.walks)
@@ -319,14 +316,8 @@ class ConversationMachine(RuleBasedStateMachine):
     def compare_sessions(self, user: str, limit: int) -> None:
         """Compare all pages of a listing with the model."""
         expected = self.model.sessions(user)
-        found: list[tuple[str, datetime]] = []
-        cursor: str | None = None
-        while True:
-            page = self.store.sessions(user, limit=limit, cursor=cursor)
-            found += [(one.session_id, one.last_active) for one in page]
-            cursor = page.cursor
-            if cursor is None:
-                break
+        listing = all_items(lambda cursor: self.store.sessions(user, limit=limit, cursor=cursor))
+        found = [(one.session_id, one.last_active) for one in listing]
         assert found == sorted(sorted(found), key=lambda pair: pair[1], reverse=True)
         can = self.store.capabilities
         if can.exact_sessions and not can.activity_precision:
@@ -342,14 +333,7 @@ class ConversationMachine(RuleBasedStateMachine):
     @rule()
     def list_users(self) -> None:
         """List all users, those of other examples among them."""
-        found: set[str] = set()
-        cursor: str | None = None
-        while True:
-            page = self.store.users(limit=1000, cursor=cursor)
-            found |= set(page)
-            cursor = page.cursor
-            if cursor is None:  # pragma: no branch - more users than a page holds
-                break
+        found = set(all_users(self.store))
         assert found >= {one for one in self.users if self.model.live(one)}
 
     @invariant()
@@ -373,11 +357,9 @@ class ConversationMachine(RuleBasedStateMachine):
         limit = max(2, len(expected) // 3)
         self.compare_sessions(user, 1000)
         found: list[Message] = []
-        page = self.store.history(user, limit=limit)
-        while page.cursor is not None:
+        for page in pages(lambda cursor: self.store.history(user, limit=limit, cursor=cursor)):
             found += page
-            page = self.store.history(user, limit=limit, cursor=page.cursor)
-        assert [*found, *page] == expected
+        assert found == expected
 
     def teardown(self) -> None:
         """Close both handles."""

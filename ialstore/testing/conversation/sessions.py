@@ -11,6 +11,7 @@ from ialstore.model import SessionInfo
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, Say
 from ialstore.testing.conversation.helpers import listed
+from ialstore.testing.pages import pages
 
 __all__ = ["Sessions"]
 
@@ -65,14 +66,9 @@ class Sessions(ConversationSuiteBase):
         assert len(whole) == 7
 
         found: list[SessionInfo] = []
-        cursor: str | None = None
-        while True:
-            page = reader.sessions("u1", limit=limit, cursor=cursor)
+        for page in pages(lambda cursor: reader.sessions("u1", limit=limit, cursor=cursor)):
             assert len(page) <= limit
             found += page
-            cursor = page.cursor
-            if cursor is None:
-                break
         assert found == whole
 
     def test_a_page_of_sessions_goes_on_although_its_last_one_is_gone(

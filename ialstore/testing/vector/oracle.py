@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ialstore.ids import Role, id_time
 from ialstore.limits import MAX_GET
+from ialstore.testing.pages import pages
 from ialstore.testing.vector.base import USER
 from ialstore.vector import VectorIndex
 from ialstore.vector_model import Hit, SearchResult, VectorRecord, Where
@@ -96,27 +97,19 @@ def passes(record: VectorRecord, where: Where) -> bool:
 def all_ids(index: VectorIndex, user: str = USER, limit: int = 1000) -> list[str]:
     """Return all ids of a user, page by page."""
     found: list[str] = []
-    cursor: str | None = None
-    while True:
-        page = index.ids(user, limit=limit, cursor=cursor)
+    for page in pages(lambda cursor: index.ids(user, limit=limit, cursor=cursor)):
         assert len(page) <= limit, "V7, S6: a page is longer than its limit"
         found += page
-        cursor = page.cursor
-        if cursor is None:
-            return found
+    return found
 
 
 def all_users(index: VectorIndex, limit: int = 1000) -> list[str]:
     """Return all users, page by page; one may come twice."""
     found: list[str] = []
-    cursor: str | None = None
-    while True:
-        page = index.users(limit=limit, cursor=cursor)
+    for page in pages(lambda cursor: index.users(limit=limit, cursor=cursor)):
         assert len(page) <= limit, "V7, S14: a page is longer than its limit"
         found += page
-        cursor = page.cursor
-        if cursor is None:
-            return found
+    return found
 
 
 def all_records(index: VectorIndex, ids: Sequence[str], user: str = USER) -> Iterator[VectorRecord]:
