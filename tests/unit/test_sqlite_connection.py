@@ -258,7 +258,9 @@ def test_a_format_older_than_the_library_is_refused_and_left_alone(
     before = path.read_bytes()
     with (
         SqliteConversationStore(path) as reopened,
-        pytest.raises(StoreNotReadyError, match="format 1, this library reads 2: export it"),
+        pytest.raises(
+            StoreNotReadyError, match=f"format 1, this library reads {FORMAT}: export it"
+        ),
     ):
         reopened.append(new())
     assert path.read_bytes() == before

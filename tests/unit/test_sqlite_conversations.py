@@ -425,6 +425,26 @@ def test_rows_that_changed_places_raise(
             call()
 
 
+def test_a_row_that_a_disk_put_back_as_it_was_raises_in_its_session_and_check_tells(
+    path: Path, store: SqliteConversationStore
+) -> None:
+    """C5: its checksum agrees with it, but not with the one in the index."""
+    message = new("hello")
+    store.append(message)
+    store.close()
+    before = path.read_bytes()
+    with SqliteConversationStore(path) as reopened:
+        assert reopened.replace(replace(message, content="another"))
+    after = bytearray(path.read_bytes())
+    (page,) = (start for start in range(0, len(after), 4096) if b"another" in after[start:][:4096])
+    after[page : page + 4096] = before[page : page + 4096]
+    path.write_bytes(after)
+    with SqliteConversationStore(path) as reopened:
+        with pytest.raises(CorruptError):
+            reopened.history("u", session_id="s")
+        assert "missing from index message_by_session" in reopened.check()[0]
+
+
 WRONG_TURNS = {
     "another message": ("GET", "AND id = ?", "AND id <> ?"),
     "another session": ("HISTORY", "session_id = ?", "session_id <> ?"),

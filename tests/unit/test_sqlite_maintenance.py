@@ -486,9 +486,78 @@ def test_check_names_ten_damaged_rows_and_counts_the_others(
     assert "row 11" not in fault
 
 
+def logged(path: Path, *contents: str) -> bytearray:
+    """Append messages, as if their writer was killed then; return the log they are in."""
+    with SqliteConversationStore(path) as store:
+        store.setup()
+    with SqliteConversationStore(path) as store:
+        store.append(*map(new, contents[:1]))
+        file = path.read_bytes()
+        for content in contents[1:]:
+            store.append(new(content))
+        log = path.with_name(f"{path.name}-wal").read_bytes()
+    path.write_bytes(file)
+    return bytearray(log)
+
+
+DAMAGED_LOGS = {
+    "sound": (None, ""),
+    "the last commit": (-5, ""),
+    "the one before": (-5 - 3 * 4120, "2 commits behind frame"),
+    "the first": (60, "4 commits behind frame 0"),
+    "its checksum": (30, "4 commits behind frame 0"),
+    "its salt": (18, "4 commits behind frame 0"),
+    "its order of bytes": (3, "4 commits behind frame 0"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_LOGS)
+def test_check_names_a_log_that_is_damaged_before_its_last_commit(path: Path, name: str) -> None:
+    """C5: SQLite reads what comes before the damage, and says nothing."""
+    place, fault = DAMAGED_LOGS[name]
+    log = logged(path, "one", "two", "three", "four")
+    if place is not None:
+        log[place] ^= 1
+    path.with_name(f"{path.name}-wal").write_bytes(log)
+    path.with_name(f"{path.name}-wal").chmod(0o600)
+    with SqliteConversationStore(path) as store:
+        found = "\n".join(store.check())
+    assert fault in found
+    assert bool(fault) == bool(found)
+
+
+def test_check_looks_again_at_a_log_that_others_write_to(
+    store: SqliteConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written between two looks is no damage."""
+    looks = iter([2, 2, 0])
+
+    def overtaken(*_: object) -> int:
+        commits = next(looks)
+        if commits:
+            store.append(new("meanwhile"))
+        return commits
+
+    monkeypatch.setattr(maintenance, "_commits_behind", overtaken)
+    store.append(new("x"))
+    assert store.check() == []
+    assert list(looks) == []
+
+
+def test_check_gives_up_looking_at_a_log_that_others_never_leave_alone(
+    store: SqliteConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(*_: object) -> int:
+        store.append(new("meanwhile"))
+        return 2
+
+    monkeypatch.setattr(maintenance, "_commits_behind", overtaken)
+    assert store.check() == []
+
+
 def lose_row(path: Path, store: SqliteConversationStore) -> None:
     """Delete the second message, but not its entry in an index."""
-    whole, none = "expires)", "expires) WHERE id IS NULL)"
+    whole, none = "checksum)", "checksum) WHERE id IS NULL)"
     change = (
         "UPDATE sqlite_master SET sql = replace(sql, '{}', '{}') WHERE name = 'message_by_session'"
     )

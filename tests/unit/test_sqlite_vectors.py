@@ -506,6 +506,19 @@ def test_a_damaged_state_of_a_user_raises(path: Path, one: Handle, column: str) 
     assert [line[:7] for line in one.index.check()] == ["1 users"]
 
 
+def test_check_names_a_state_of_a_user_that_a_disk_put_back_as_it_was(
+    path: Path, one: Handle
+) -> None:
+    one.index.upsert("u", [record(1)])
+    run(path, "CREATE TABLE kept AS SELECT * FROM vector_users")
+    one.index.upsert("u", [record(2)])
+    run(path, "REPLACE INTO vector_users SELECT * FROM kept")
+    with pytest.raises(CorruptError, match="missing"):
+        one.search()
+    (fault,) = one.index.check()
+    assert "counts 1 vectors where there are 2" in fault
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [("id", "zz"), ("session_id", b"s"), ("expires", "soon"), ("text", b"t"), ("vector", "x" * 32)],

@@ -20,9 +20,10 @@ TABLES: Final = {
         "tokens INTEGER, name TEXT, turn_id TEXT, source_id TEXT, summary TEXT, metadata TEXT, "
         "content TEXT NOT NULL, payload TEXT, UNIQUE (user_id, id))"
     ),
-    # With expires in it, expired messages are passed over without a look at their rows.
+    # With expires in it, expired messages are passed over without a look at their rows. With the
+    # checksum, a row that a disk put back as it was before a replace no longer agrees with it.
     "message_by_session": (
-        "CREATE INDEX message_by_session ON message (user_id, session_id, id, expires)"
+        "CREATE INDEX message_by_session ON message (user_id, session_id, id, expires, checksum)"
     ),
 }
 CHUNK: Final = 1000

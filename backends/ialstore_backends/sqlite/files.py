@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from ialstore.errors import ConfigurationError, StoreNotReadyError, UnavailableError
+from ialstore.errors import (
+    ConfigurationError,
+    CorruptError,
+    StoreNotReadyError,
+    UnavailableError,
+)
 
 __all__ = [
     "APPLICATION_ID",
@@ -28,7 +33,7 @@ __all__ = [
     "sync_folder",
 ]
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """``PRAGMA user_version``: the layout of everything in the file."""
 APPLICATION_ID: Final = int.from_bytes(b"ialS", "big")
 """``PRAGMA application_id``: says whose file it is."""
@@ -41,8 +46,14 @@ def create_file(path: str) -> None:
 
     Raises:
         ConfigurationError: what is there is no regular file, or the folder is missing.
+        CorruptError: the file is missing or empty, but not its log: SQLite would remove that.
     """
     file = Path(path)
+    if _bytes(path) == 0 < _bytes(path + "-wal"):
+        raise CorruptError(
+            f"{path} is missing or empty, but {path}-wal holds what was written to it last: put "
+            "the file back, or remove its log to begin anew"
+        )
     with _creating:
         if not file.exists():
             if not file.parent.is_dir():
@@ -51,6 +62,14 @@ def create_file(path: str) -> None:
             return
     if not stat.S_ISREG(file.stat().st_mode):
         raise ConfigurationError(f"{path} is no regular file; name a file for SQLite")
+
+
+def _bytes(path: str) -> int:
+    """Return the size of a file, 0 if there is none."""
+    try:
+        return Path(path).stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def _create(path: str) -> None:

@@ -7,12 +7,14 @@ For the hooks of both kinds. An erase deletes its rows in a transaction that end
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
+import struct
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ialstore.errors import DeadlineExceededError, Outcome, StorageFullError
 
@@ -38,6 +40,15 @@ _WORTHWHILE_SHARE: Final = 0.25
 _WORTHWHILE_PAGES: Final = 256
 """and more than so many."""
 _MOST_FAULTS: Final = 10
+_LOG_HEADER: Final = struct.Struct(">8I")
+"""Of the log: magic number, version, page size, sequence number, two salts, two checksums."""
+_LITTLE_ENDIAN_SUMS: Final = 0x377F0682
+_FRAME_HEADER: Final = struct.Struct(">6I")
+"""Of a page in it: its number, pages in the file or 0 if no commit, two salts, two checksums."""
+_UNFINISHED: Final = 1
+"""Commits that a crash may leave without SQLite being able to read them."""
+_LOOKS: Final = 5
+"""At a log that others may be writing to."""
 
 # The mark of an erase: 'unscrubbed' until the file is rewritten, then 'unemptied' until the log is
 # emptied. Its value says which erase, so that nobody takes away the mark of another one.
@@ -114,7 +125,74 @@ def check_file(database: Database, op: Operation) -> list[str]:
         held_up = "SELECT 1 FROM meta WHERE name IN ('unscrubbed', 'unemptied')"
         if "meta" in there and connection.execute(held_up).fetchone():
             faults.append(f"{database.path}: an erase was held up: run optimize to complete it")
-    return faults
+    return faults + _faults_of_log(database, op)
+
+
+def _faults_of_log(database: Database, op: Operation) -> list[str]:
+    """Return a sentence if commits stand in the log where SQLite does not reach them.
+
+    It reads a log up to the first frame that fails its checksum, and takes what follows for the
+    remains of a commit that was not finished. There is one such commit at most.
+    """
+    log, commits = _look_at_log(database, op), 0
+    for _ in range(_LOOKS):
+        commits = _commits_behind(log)
+        before, log = log, _look_at_log(database, op)
+        if log == before:
+            break
+        commits = 0  # others were writing meanwhile: look again
+    if commits <= _UNFINISHED:
+        return []
+    damage = (
+        f"{commits} commits behind frame {log.frames} can't be read, and what they wrote is lost"
+    )
+    return [f"{log.path} is damaged: {damage}: restore a backup"]
+
+
+class _Log(NamedTuple):
+    """The log of a file: how many frames SQLite reads, bytes of a page, and its header."""
+
+    path: Path
+    frames: int
+    page_bytes: int
+    header: bytes
+
+
+def _look_at_log(database: Database, op: Operation) -> _Log:
+    """Return what SQLite knows of the log; it moves the frames into the file on the way."""
+    path = Path(database.path + "-wal")
+    with database.reading(op) as connection:
+        frames = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+        page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
+        # Other than with the main file, closing this one drops no lock: SQLite takes none on it.
+        with path.open("rb") as file:
+            return _Log(path, max(0, frames), page_bytes, file.read(_LOG_HEADER.size))
+
+
+def _commits_behind(log: _Log) -> int:
+    """Return how many commits of the present generation stand where SQLite does not read."""
+    heads: list[tuple[int, ...]] = []
+    with log.path.open("rb") as file:
+        file.seek(_LOG_HEADER.size + log.frames * (_FRAME_HEADER.size + log.page_bytes))
+        while len(head := file.read(_FRAME_HEADER.size)) == _FRAME_HEADER.size:
+            heads.append(_FRAME_HEADER.unpack(head))
+            file.seek(log.page_bytes, os.SEEK_CUR)
+    if not heads:
+        return 0
+    salts = _salts(log.header) or heads[0][2:4]
+    return sum(head[1] > 0 and head[2:4] == salts for head in heads)
+
+
+def _salts(header: bytes) -> tuple[int, ...] | None:
+    """Return what tells generations of a log apart, or None if its header is damaged."""
+    numbers = _LOG_HEADER.unpack(header)
+    order = "<" if numbers[0] == _LITTLE_ENDIAN_SUMS else ">"
+    words = struct.unpack(f"{order}6I", header[:24])
+    one = other = 0
+    for first, second in zip(words[::2], words[1::2], strict=True):
+        one = (one + first + other) % 2**32
+        other = (other + second + one) % 2**32
+    return numbers[4:6] if (one, other) == numbers[6:] else None
 
 
 def every_row(database: Database, op: Operation, statement: str) -> Iterator[tuple[Any, ...]]:

@@ -122,26 +122,27 @@ class SqliteVectorIndex(VectorIndex):
     def _check(self, op: Operation) -> list[str]:
         faults = super()._check(op) + check_file(self._db, op)
         users: dict[int, str] = {}
-        missing: Counter[int] = Counter()
+        counted: dict[int, int] = {}
+        found: Counter[int] = Counter()
         damaged: list[str] = []
         for row in every_row(self._db, op, sql.CHECK_USERS):
             users[row[0]] = row[1]
             try:
-                missing[row[0]] = read_state(row[1:])[1].total
+                counted[row[0]] = read_state(row[1:])[1].total
             except DamagedRowError:
                 damaged.append(f"row {row[0]}")
         faults += damaged_rows(self._db, "users of vectors", damaged)
         damaged = []
         for row in every_row(self._db, op, sql.CHECK):
-            missing[row[1]] -= 1
+            found[row[1]] += 1
             if not is_intact(users.get(row[1], ""), row[3:], row[2], self.spec):
                 damaged.append(f"row {row[0]} (vector of {shown_id(row[4])})")
         faults += damaged_rows(self._db, "vectors", damaged)
         faults += [
-            f"user {user} in vector_users of {self._db.path} lacks {count} of its vectors: erase "
-            "and repair them, or restore a backup"
-            for user, count in missing.items()
-            if count > 0
+            f"user {user} in vector_users of {self._db.path} counts {count} vectors where there "
+            f"are {found[user]}: erase and repair them, or restore a backup"
+            for user, count in counted.items()
+            if count != found[user]
         ]
         return faults
 
