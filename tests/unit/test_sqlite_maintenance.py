@@ -555,6 +555,27 @@ def test_check_gives_up_looking_at_a_log_that_others_never_leave_alone(
     assert store.check() == []
 
 
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [("SQLITE_FULL", "its log could not be checked"), ("SQLITE_IOERR", None)],
+)
+def test_check_says_that_the_log_can_not_be_moved_into_the_file(
+    store: SqliteConversationStore, monkeypatch: pytest.MonkeyPatch, name: str, fault: str | None
+) -> None:
+    def fail(*_: object) -> None:
+        error = sqlite3.OperationalError("as SQLite says it")
+        error.sqlite_errorcode = getattr(sqlite3, name)
+        error.sqlite_errorname = name
+        raise error
+
+    monkeypatch.setattr(maintenance, "_look_at_log", fail)
+    if fault is None:
+        with pytest.raises(UnavailableError):
+            store.check()
+    else:
+        assert fault in store.check()[0]
+
+
 def lose_row(path: Path, store: SqliteConversationStore) -> None:
     """Delete the second message, but not its entry in an index."""
     whole, none = "checksum)", "checksum) WHERE id IS NULL)"

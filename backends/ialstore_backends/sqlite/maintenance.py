@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ialstore.errors import DeadlineExceededError, Outcome, StorageFullError
+from ialstore.errors import AccessDeniedError, DeadlineExceededError, Outcome, StorageFullError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -134,7 +134,13 @@ def _faults_of_log(database: Database, op: Operation) -> list[str]:
     It reads a log up to the first frame that fails its checksum, and takes what follows for the
     remains of a commit that was not finished. There is one such commit at most.
     """
-    log, commits = _look_at_log(database, op), 0
+    try:
+        log, commits = _look_at_log(database, op), 0
+    except sqlite3.OperationalError as error:
+        reason = database.translate(error)
+        if not isinstance(reason, (AccessDeniedError, StorageFullError)):
+            raise
+        return [f"its log could not be checked: {reason}"]
     for _ in range(_LOOKS):
         commits = _commits_behind(log)
         before, log = log, _look_at_log(database, op)
