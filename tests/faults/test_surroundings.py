@@ -331,6 +331,9 @@ def test_a_want_of_descriptors_fails_calls_that_need_one_and_passes(tmp_path: Pa
 
     path = tmp_path / "agent.db"
     steps = [appending(message(1)), upserting("u", record(1))]
+    other = Place(path.with_name("other.db"))
+    assert kinds(take(other, steps)) == set()  # so that nothing is left to import
+    other.close()
     place = Place(path)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.open(path.parent, os.O_RDONLY)
