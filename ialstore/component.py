@@ -13,10 +13,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, TypeVar, Unpack
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, TypeVar, Unpack
 
 from ialstore import cost, events
 from ialstore.errors import (
+    ConfigurationError,
     IalStoreError,
     InvalidInputError,
     Outcome,
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ialstore.capabilities import Capabilities
+    from ialstore.url import StoreURL
 
 __all__ = [
+    "Access",
     "Clock",
     "Component",
     "Progress",
@@ -58,6 +62,17 @@ def no_progress(done: int, total: int | None) -> None:
 def utc_now() -> datetime:
     """Return the time now, in UTC: the default clock."""
     return datetime.now(UTC)
+
+
+class Access(StrEnum):
+    """What a caller may do."""
+
+    READ = "read"
+    """Read messages or vectors."""
+    WRITE = "write"
+    """Read and write them, and do maintenance."""
+    MANAGE = "manage"
+    """Set tables up and check them."""
 
 
 class StoreSettings(TypedDict, total=False):
@@ -131,6 +146,23 @@ class Component(ABC):
     def held_bytes(self) -> int:
         """Bytes that this process holds to answer faster: cached rows, vectors, codes."""
         return 0
+
+    @classmethod
+    def iam_policy(
+        cls, url: StoreURL, access: Access, *, user_id: str | None = None, account: str = "*"
+    ) -> dict[str, Any]:
+        """Return the least AWS policy for what is at a URL, as IAM takes it; makes no request.
+
+        Args:
+            url: as ``from_url`` takes it.
+            access: what the caller may do.
+            user_id: only with what belongs to this user.
+            account: only in this AWS account.
+
+        Raises:
+            ConfigurationError: the backend does not ask AWS who may do what.
+        """
+        raise ConfigurationError(f"{url.scheme} is no service of AWS: it needs no policy")
 
     # -- hooks ----------------------------------------------------------------------------------
 

@@ -19,8 +19,10 @@ from ialstore.cli.context import context
 from ialstore.cli.demo import demo
 from ialstore.cli.erase import erase
 from ialstore.cli.exits import ExitCode, print_error
+from ialstore.cli.explain import explain
 from ialstore.cli.export import export
 from ialstore.cli.history import history
+from ialstore.cli.iam_policy import iam_policy
 from ialstore.cli.import_ import import_
 from ialstore.cli.optimize import optimize
 from ialstore.cli.repair import repair
@@ -102,7 +104,7 @@ def _root(
 
 
 _COMMANDS: Final[dict[str, dict[str, Callable[..., ExitCode | None]]]] = {
-    "Start": {"demo": demo, "setup": setup, "backends": backends},
+    "Start": {"demo": demo, "setup": setup, "iam-policy": iam_policy, "backends": backends},
     "Read": {
         "users": users,
         "sessions": sessions,
@@ -110,6 +112,7 @@ _COMMANDS: Final[dict[str, dict[str, Callable[..., ExitCode | None]]]] = {
         "search": search,
         "context": context,
         "stats": stats,
+        "explain": explain,
     },
     "Move": {"import": import_, "export": export},
     "Maintain": {"check": check, "repair": repair, "optimize": optimize, "erase": erase},

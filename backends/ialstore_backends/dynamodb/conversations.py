@@ -28,15 +28,16 @@ from ialstore_backends.dynamodb.keys import Layout
 from ialstore_backends.dynamodb.maintenance import Maintenance
 from ialstore_backends.dynamodb.options import DynamoOptions, table_prefix
 from ialstore_backends.dynamodb.parallel import SideBySide
+from ialstore_backends.dynamodb.policy import policy
 from ialstore_backends.dynamodb.reading import Range, Reader
 from ialstore_backends.dynamodb.rows import row_bytes, summary_of
-from ialstore_backends.dynamodb.table import Table, key_of
+from ialstore_backends.dynamodb.table import TABLE, Table, key_of
 from ialstore_backends.dynamodb.writing import Writer
 
 if TYPE_CHECKING:
     from botocore.session import Session
 
-    from ialstore.component import Progress, StoreSettings
+    from ialstore.component import Access, Progress, StoreSettings
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
 
@@ -104,6 +105,15 @@ class DynamoConversationStore(ConversationStore):
     def from_url(cls, url: StoreURL, **settings: Unpack[StoreSettings]) -> Self:
         """Return the store of ``dynamodb://PREFIX?region=...``."""
         return cls(table_prefix(url), url.options(DynamoOptions), **settings)
+
+    @classmethod
+    def iam_policy(
+        cls, url: StoreURL, access: Access, *, user_id: str | None = None, account: str = "*"
+    ) -> dict[str, Any]:
+        """Return the least policy for the table of a URL."""
+        options = url.options(DynamoOptions)
+        table = f"{table_prefix(url)}{TABLE}"
+        return policy(table, options, access, user_id=user_id, account=account)
 
     # -- writing --------------------------------------------------------------------------------
 

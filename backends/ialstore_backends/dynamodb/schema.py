@@ -22,7 +22,12 @@ from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
 from ialstore.errors import StoreNotReadyError, UnavailableError
-from ialstore_backends.dynamodb.table import SESSION_INDEX, USER_TIME_INDEX, ConditionFailedError
+from ialstore_backends.dynamodb.table import (
+    SESSION_INDEX,
+    TABLE,
+    USER_TIME_INDEX,
+    ConditionFailedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -36,7 +41,6 @@ __all__ = ["ConversationRow", "Schema", "conversation_model", "table_definition"
 FORMAT: Final = 1
 """Of rows and keys; a table with a higher one was written by a newer library."""
 
-TABLE: Final = "conversation-history-v2"
 TTL_ATTRIBUTE: Final = "expires_at"
 _LAYOUT_KEY: Final = {"user_date": {"S": "#"}, "timestamp_type": {"S": "layout"}}
 """No user's partition: the id of a user is not empty, and has no ``#`` in a key."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SESSION_INDEX",
+    "TABLE",
     "USER_TIME_INDEX",
     "ConditionFailedError",
     "Item",
@@ -23,6 +24,7 @@ __all__ = [
 Item = dict[str, dict[str, Any]]
 """An item as the wire has it: ``{"name": {"S": "text"}}``; binary values are base64 texts."""
 
+TABLE: Final = "conversation-history-v2"
 USER_TIME_INDEX: Final = "UserTimeIndex"
 SESSION_INDEX: Final = "SessionIndex"
 
