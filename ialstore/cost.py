@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Meter", "Units", "meter", "record"]
+__all__ = ["Meter", "Units", "meter", "read_units", "record", "write_units"]
+
+_READ_BYTES = 4096
+_WRITE_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,24 @@ class Units:
             self.vector_write_bytes + other.vector_write_bytes,
             self.vector_search_bytes + other.vector_search_bytes,
         )
+
+
+def read_units(size: int, *, strong: bool) -> float:
+    """Return the read units of DynamoDB for items of so many bytes that are read together.
+
+    Items of a query are added up before; those read by their keys are rounded up one by one. What
+    is not there costs as much as the smallest item.
+    """
+    whole = max(1, -(-size // _READ_BYTES))
+    return float(whole) if strong else whole / 2
+
+
+def write_units(size: int) -> float:
+    """Return the write units of DynamoDB for one item, or one entry of an index, of so many bytes.
+
+    Where a write replaces or removes an item, the larger one counts.
+    """
+    return float(max(1, -(-size // _WRITE_BYTES)))
 
 
 _ZERO = Units()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from ialstore.cost import Units
 from ialstore.errors import ConfigurationError, IalStoreError, Outcome
 from ialstore.ids import id_microseconds
 from ialstore_backends.dynamodb import keys
@@ -186,7 +187,11 @@ class Directory:
         }
         if condition is not None:
             params["ConditionExpression"] = condition
-        self._client.call(op, "UpdateItem", params, place=_PLACE)
+        try:
+            self._client.call(op, "UpdateItem", params, place=_PLACE)
+        except ConditionFailedError:
+            op.add(Units(write=1))  # the service bills it, but reports nothing
+            raise
 
     # -- reading --------------------------------------------------------------------------------
 

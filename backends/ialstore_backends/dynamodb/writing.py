@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import math
 import os
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ialstore.cost import Units
+from ialstore.cost import Units, write_units
 from ialstore.errors import ConflictError, IalStoreError, Outcome, PartialWriteError
 from ialstore.model import AppendResult, EncodedMessage
 from ialstore_backends.dynamodb.rows import Draft, draft_row, is_live
@@ -29,7 +28,6 @@ __all__ = ["Writer"]
 
 _ATTEMPT_BYTES: Final = 8
 _BATCH_ITEMS: Final = 25
-_KB: Final = 1024
 
 _STORED, _DUPLICATE, _CONFLICT = "stored", "duplicate", "conflict"
 
@@ -191,7 +189,7 @@ class Writer:
             size = item_bytes(draft.item)
             if error.item is not None:
                 size = max(size, item_bytes(error.item, is_wire=True))
-            op.add(Units(write=math.ceil(size / _KB)))
+            op.add(Units(write=write_units(size)))
             raise
         return old
 
