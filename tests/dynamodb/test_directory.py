@@ -143,7 +143,7 @@ def test_what_is_announced_again_while_it_is_dropped_stays(
 def test_an_erase_that_meets_a_writer_says_what_is_left(
     store: DynamoConversationStore, other: DynamoConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """E12: another process appends all the time; the report is honest."""
+    """S11: another process appends all the time; the report is honest."""
     store.append(say())
     mark = store._directory.mark_user  # noqa: SLF001 - where another process acts in between
 

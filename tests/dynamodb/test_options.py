@@ -54,7 +54,7 @@ def test_what_is_no_prefix_is_refused(url: str) -> None:
     ],
 )
 def test_a_wrong_option_is_named(option: str, text: str) -> None:
-    """U1, E1: `ConfigurationError`; an endpoint is a web address and no other."""
+    """U1: `ConfigurationError`; an endpoint is a web address and no other."""
     with pytest.raises(ConfigurationError, match=text):
         open_store(f"dynamodb://prod-?{option}")
 

@@ -122,7 +122,7 @@ def test_a_policy_allows_what_is_asked_for_and_no_more(
     access: Access,
     calls: Callable[[ConversationStore, str], None],
 ) -> None:
-    """E11: the least privilege; the actions of the policy are those that were needed."""
+    """The least privilege: the actions of the policy are those that were needed."""
     if calls is read:
         with DynamoConversationStore(table, DynamoOptions(endpoint=proxy.endpoint)) as other:
             write_some = [
@@ -162,7 +162,7 @@ def test_a_policy_for_setup_and_check_is_enough(proxy: FaultProxy, prefix: str) 
 def test_a_tenants_policy_opens_that_tenant_only(
     proxy: FaultProxy, store: DynamoConversationStore, table: str, user: str
 ) -> None:
-    """E1, E2: hostile and prefix ids; indexes included."""
+    """C6: hostile and prefix ids; indexes included."""
     write(store, user)
     for other in HOSTILE:
         statements = policy(table, Access.WRITE, user_id=other)

@@ -90,7 +90,7 @@ LONG = Message.new(
 def test_the_prediction_agrees_with_the_meter(
     stores: dict[tuple[bool, bool], Any], given: Message, other: Message, indexes: tuple[bool, bool]
 ) -> None:
-    """E12: appends, duplicates, conflicts, reads and deletes; indexes on and off."""
+    """Appends, duplicates, conflicts, reads and deletes; indexes on and off."""
     store, prediction = stores[indexes]
     message = replace(given, user_id=f"u{next(_numbers)}")
     user = message.user_id
@@ -122,7 +122,7 @@ def test_the_prediction_agrees_with_the_meter(
 def test_a_page_costs_what_was_predicted(
     stores: dict[tuple[bool, bool], Any], some: list[Message]
 ) -> None:
-    """E12: of the table, beside one unit of the directory; and of either index."""
+    """Of the table, beside one unit of the directory; and of either index."""
     store, prediction = stores[True, True]
     user = f"u{next(_numbers)}"
     written = sorted((replace(one, user_id=user) for one in some), key=lambda one: one.id)
@@ -146,7 +146,7 @@ def test_a_page_costs_what_was_predicted(
 def test_the_prediction_is_right_at_the_border_of_a_unit(
     stores: dict[tuple[bool, bool], Any], size: int, over: int
 ) -> None:
-    """E12: a byte more is a unit more."""
+    """A byte more is a unit more."""
     store, prediction = stores[False, False]
     empty = replace(LONG, user_id=f"u{next(_numbers)}", content="", metadata={"k": "v"})
     row = prediction.row_bytes(replace(empty, content="x" * 300))
@@ -165,7 +165,7 @@ def test_the_prediction_is_right_at_the_border_of_a_unit(
 def test_the_prediction_of_an_index_is_right_at_the_border(
     stores: dict[tuple[bool, bool], Any], over: int
 ) -> None:
-    """E12: of an entry of the index by session, whose summary is of the length that it takes."""
+    """Of an entry of the index by session, whose summary is of the length that it takes."""
     store, prediction = stores[False, True]
     empty = replace(LONG, user_id=f"u{next(_numbers)}", content="x", summary="x" * 500)
     entry = prediction.entry_bytes(empty, "SessionIndex")

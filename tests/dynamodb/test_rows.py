@@ -97,7 +97,7 @@ def test_a_damaged_entry_of_an_index_is_told(
 
 
 def test_a_decompression_bomb_stays_small(dynoxide: RunningServer, table: str) -> None:
-    """E6: a row of 250 KB that would become 250 MB."""
+    """C5: a row of 250 KB that would become 250 MB."""
     message = Message.new(user_id="u", session_id="s", role="user", content=LONG)
     packer = zlib.compressobj()
     piece = b"\0" * (1 << 20)
