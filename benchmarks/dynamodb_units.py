@@ -2,7 +2,7 @@
 
 Rows are 1,024 bytes with both indexes on. Units don't depend on the machine.
 
-    python benchmarks/dynamodb_units.py [dynoxide | dynamodb-local]
+    python benchmarks/dynamodb_units.py [dynoxide | dynamodb-local] [--messages 1000000]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from ialstore import Message, meter
@@ -105,13 +106,43 @@ def reads(report: Report, store: DynamoConversationStore, padding: int) -> None:
     )
 
 
+def volumes(report: Report, options: DynamoOptions, padding: int, many: int) -> None:
+    """Read the last 20 of many messages over 400 days, and of 100 that are as frequent."""
+    step = timedelta(days=400) / many
+    with DynamoConversationStore("units-", options) as store:
+        for user, count in (("few", 100), ("plenty", many)):
+            messages = (
+                say(number, padding, user_id=user, created_at=START - step * (count - number))
+                for number in range(count)
+            )
+            with Progress(transient=True) as progress:
+                task = progress.add_task(f"loading {count:,} messages", total=count)
+                store.bulk_load(
+                    messages,
+                    progress=partial(_show, progress, task),
+                )
+    for temper in ("cold", "warm"):
+        with DynamoConversationStore("units-", options) as store:
+            for user, count in (("few", 100), ("plenty", many)):
+                read = partial(store.history, user, limit=20)
+                if temper == "warm":
+                    read()
+                report.add(f"last 20 of {count:,} messages, {temper}", read)
+
+
+def _show(progress: Progress, task: TaskID, done: int, _: int | None) -> None:
+    progress.update(task, completed=done)
+
+
 def main() -> None:
     """Print the table, and what a message costs the client's processor."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("server", nargs="?", default="dynoxide")
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
-    server = parser.parse_args().server
+    parser.add_argument("--messages", type=int, default=10_000, help="of the largest user")
+    arguments = parser.parse_args()
+    server = arguments.server
     with start(server) as running:
         options = DynamoOptions(endpoint=running.endpoint)
         padding = padding_of(options)
@@ -132,6 +163,7 @@ def main() -> None:
             began = time.process_time()
             store.history("nobody", limit=1000)
             empty = time.process_time() - began
+        volumes(report, options, padding, arguments.messages)
     console = Console()
     console.print(report.table)
     console.print(

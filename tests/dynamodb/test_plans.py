@@ -165,3 +165,16 @@ def test_a_later_day_of_another_process_is_not_missed(
         other.append(later)
     assert store.history("u", session_id="s0", limit=1).items == (later,)
     assert store.history("u", limit=1).items == (later,)
+
+
+def test_no_more_days_are_read_than_messages_are_wanted(
+    store: DynamoConversationStore, events: list[OperationEvent]
+) -> None:
+    """S6: the days of a user who says little are read some at once, but none in vain."""
+    days = [say("s", number * 86_400) for number in range(40)]
+    store.bulk_load(days)
+    for limit in (1, 2, 7, 20):
+        events.clear()
+        assert list(store.history("u", newest_first=False, limit=limit)) == days[:limit]
+        assert events[0].units.requests == 1 + limit
+        assert events[0].units.read == 1 + limit

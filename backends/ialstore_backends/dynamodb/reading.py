@@ -132,6 +132,8 @@ class Reader:
         scans = list(begun)
         while scans or days:
             if not scans:
+                # A listed day holds a message at least, unless it was deleted.
+                at_once = at_once if left is None else min(at_once, left)
                 group, days = days[:at_once], days[at_once:]
                 scans = [_DayScan(self, op, wanted, day, left) for day in group]
                 self._side_by_side.run([first for scan in scans for first in scan.firsts()])
