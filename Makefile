@@ -6,12 +6,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-peers
 PYTHONS := $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3)
 UV := $(shell command -v uv 2>/dev/null)
 PYTEST_FLAGS ?= --numprocesses=auto
 PYTEST := $(if $(COVERAGE),$(BIN)/coverage run $(BIN)/pytest,$(BIN)/pytest)
 
-.PHONY: help setup services demo test soak coverage check lint types format wheel clean
+.PHONY: help setup services demo test soak coverage check lint types format wheel peers clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -56,9 +57,19 @@ wheel: $(STAMP) ## Build the source distribution, and from it the wheel, into di
 	@$(BIN)/python -m build -qq $(if $(UV),--installer uv)
 	@ls dist/*
 
+peers: $(PEERS)/.installed ## Measure other libraries' SQLite stores beside ours, in .venv-peers
+	@$(PEERS)/bin/python benchmarks/peers_sqlite.py
+
 clean: ## Remove everything made here, .venv included
-	@rm -rf $(VENV) build dist htmlcov ialstore-demo.db* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(PEERS) build dist htmlcov ialstore-demo.db* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PEERS)/.installed: pyproject.toml $(STAMP)
+	@echo "Setting up $(PEERS)"
+	@rm -rf $(PEERS) && $(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --group peers --editable .
+	@touch $@
 
 # Set-up runs again when what it installs has changed.
 ifneq ($(UV),)
