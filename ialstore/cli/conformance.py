@@ -264,6 +264,7 @@ def _document(subject: _Subject, live: Live, report: Report) -> dict[str, Any]:
         "skipped": [{"reason": reason, "tests": tests} for reason, tests in report.skipped.items()],
         "failed": [asdict(one) for one in report.failed],
         "left": list(report.left),
+        "out_of_reach": sorted(live.out_of_reach),
     }
 
 
@@ -317,6 +318,7 @@ def _sections(subject: _Subject, live: Live, report: Report) -> list[_Section]:
             [[one.test, " ".join(one.clauses), shortened(one.reason)] for one in report.failed],
         ),
         _Section("Not erased", ["user"], [[one] for one in report.left]),
+        _Section("Out of reach of erase", ["what"], [[one] for one in sorted(live.out_of_reach)]),
     ]
     return [one for one in found if one.rows]
 

@@ -92,6 +92,9 @@ class Selection:
 class Live:
     """A store or an index, tested where it is.
 
+    Attributes:
+        out_of_reach: what its ``erase`` says that it leaves.
+
     Args:
         kind: ``conversation`` or ``vector``.
         config: opens it.
@@ -114,6 +117,7 @@ class Live:
         self._namespace = f"conformance-{secrets.token_hex(8)}"
         self._numbers = itertools.count(1)
         self._named: dict[str, set[str]] = {}
+        self.out_of_reach: set[str] = set()
         with self.open() as store:
             self.backend: str = store.backend
             self.capabilities: ConversationCapabilities | VectorCapabilities = store.capabilities
@@ -181,10 +185,11 @@ class Live:
             with self._open_named(prefix) as store:
                 for user in sorted(left):
                     try:
-                        remaining = store.erase(user).remaining
+                        report = store.erase(user)
                     except Exception:  # noqa: BLE001, S112 - of a faulty store: the user is left
                         continue
-                    if not remaining:
+                    self.out_of_reach.update(report.out_of_reach)
+                    if not report.remaining:
                         left.discard(user)
 
     def erase(self) -> list[str]:
