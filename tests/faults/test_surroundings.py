@@ -148,6 +148,36 @@ def test_a_disk_that_is_full_from_the_beginning_refuses_a_store(tmp_path: Path) 
         assert broken(disk / "agent.db", steps, ended) == []
 
 
+@POSIX
+@pytest.mark.parametrize("sticky", [False, True], ids=["once", "sticky"])
+@pytest.mark.parametrize("room", [1, 100, 4119, 4121, 30_000])
+def test_a_write_that_is_cut_short_at_any_byte_stores_nothing_of_its_call(
+    tmp_path: Path, room: int, *, sticky: bool
+) -> None:
+    """B3, C4: a write that the system takes in part; the next one finds no room."""
+    import resource
+
+    path = tmp_path / "agent.db"
+    steps = large(0, 20)
+    place = Place(path)
+    ended = take(place, steps[:1])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log_bytes = path.with_name("agent.db-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log_bytes + room, before[1]))
+    try:
+        for step in steps[1:]:
+            ended += take(place, [step])
+            if ended[-1].error and not sticky:
+                break
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert kinds(ended) == {"UnavailableError"}
+    again = take(place, steps)
+    assert kinds(again) == set()
+    place.close()
+    assert broken(path, [*steps[: len(ended)], *steps], [*ended, *again]) == []
+
+
 def test_an_erase_on_a_full_disk_deletes_and_says_what_is_left_to_do(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", megabytes=3) as disk:
         path = disk / "agent.db"

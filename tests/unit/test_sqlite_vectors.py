@@ -297,6 +297,16 @@ def test_of_two_specs_at_first_use_one_is_stored(path: Path) -> None:
     assert sorted(outcomes) == sorted(each if each == winner else "refused" for each in metrics)
 
 
+def test_a_spec_that_is_missing_is_not_made_anew_for_vectors_that_are_there(
+    path: Path, one: Handle
+) -> None:
+    """C5: by another metric or model they would give other answers."""
+    one.index.upsert("u", [record(1)])
+    run(path, "DELETE FROM meta WHERE name = 'vector_spec'")
+    with closing(Handle(path).index) as index, pytest.raises(CorruptError, match="spec"):
+        index.count("u")
+
+
 @pytest.mark.parametrize("stored", ["", "[]", '{"dimension": 0}', '{"size": 8}', "8", None])
 def test_a_spec_that_can_not_be_read_is_corrupt(path: Path, one: Handle, stored: Any) -> None:
     one.index.upsert("u", [record(1)])

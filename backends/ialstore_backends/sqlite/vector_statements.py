@@ -46,6 +46,7 @@ _GIVEN: Final = "(SELECT value FROM json_each(?))"
 
 SPEC: Final = "SELECT value FROM meta WHERE name = 'vector_spec'"
 STORE_SPEC: Final = "INSERT OR IGNORE INTO meta VALUES ('vector_spec', ?)"
+ANY_USER: Final = "SELECT 1 FROM vector_users LIMIT 1"
 _STATE: Final = "user_id, user, written, removals, total, checksum"
 STATE: Final = f"SELECT {_STATE} FROM vector_users WHERE user_id = ?"
 USERS: Final = f"SELECT {_STATE} FROM vector_users WHERE user_id > ? ORDER BY user_id LIMIT ?"

@@ -112,6 +112,9 @@ class SqliteVectorIndex(VectorIndex):
             row = connection.execute(sql.SPEC).fetchone()
         if row is None:
             with self._db.writing(op) as connection:
+                row = connection.execute(sql.SPEC).fetchone()  # others may have been faster
+                if row is None and connection.execute(sql.ANY_USER).fetchone():
+                    raise DamagedRowError("the spec of the vectors is missing")
                 connection.execute(sql.STORE_SPEC, (json.dumps(asdict(spec)),))
                 row = connection.execute(sql.SPEC).fetchone()
         try:
