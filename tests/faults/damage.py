@@ -47,8 +47,8 @@ WORDS: Final = ("red", "blue", "boat", "harbour", "night", "rain", "letter", "ga
 FIRST: Final = 180
 LATER: Final = 24
 TIMEOUT_SECONDS: Final = 5.0
-TYPED: Final = (ConfigurationError, CorruptError, StoreNotReadyError, UnavailableError)
-"""What a read of a damaged file may raise."""
+TYPED: Final = (ConfigurationError, CorruptError, StoreNotReadyError)
+"""What a read of a damaged file may raise; a write also ``UnavailableError``."""
 
 
 # -- sound databases ---------------------------------------------------------------------------
@@ -370,9 +370,12 @@ def _broken(reading: Reading) -> list[str]:
     """Return which promises are broken whatever the answers are."""
     broken = [one for one in reading.broken if not reading.faults or "twice" in one]
     for way, error in reading.errors.items():
-        if not isinstance(error, TYPED):
+        if way[1].startswith("append"):
+            if not isinstance(error, (*TYPED, UnavailableError)):
+                broken.append(f"{way} raised {error!r}")
+        elif not isinstance(error, TYPED):
             broken.append(f"{way} raised {error!r}")
-        elif not reading.faults and not way[1].startswith("append"):
+        elif not reading.faults:
             broken.append(f"{way} raised {error!r}, and check says nothing")
     if reading.seconds > TIMEOUT_SECONDS + 1:
         broken.append(f"an answer took {reading.seconds:.1f} s")

@@ -45,6 +45,18 @@ def test_a_kill_at_any_call_keeps_what_was_acknowledged_and_tears_nothing(
     assert broken == []
 
 
+def test_a_kill_takes_nothing_with_normal_synchronisation_either(
+    programs: Programs, tmp_path: Path
+) -> None:
+    """What was written is the operating system's to keep, synced or not."""
+    normal = ("--synchronous", "normal")
+    made = [call.name for call in programs.disturb(tmp_path / "whole", "life", *normal).calls]
+    broken: list[str] = []
+    for number in points(made.count("pwrite64"), profile().fault_points):
+        broken += kill_at(programs, tmp_path, "life", "pwrite64", number, *normal)
+    assert broken == []
+
+
 @pytest.mark.parametrize(
     ("planted", "expected"),
     [("write-behind", "acknowledged and is lost"), ("one-by-one", "was done in part")],

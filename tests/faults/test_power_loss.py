@@ -70,6 +70,19 @@ def test_normal_synchronisation_loses_what_was_acknowledged(
     assert any("acknowledged and is lost" in one for one in broken)
 
 
+def test_normal_synchronisation_takes_back_what_came_last_and_tears_nothing(
+    programs: Programs, tmp_path: Path
+) -> None:
+    """What is left agrees with itself; ``check`` counts the commits that the log lost."""
+    events = recorded(programs, tmp_path, "life", "--synchronous", "normal")
+    torn: list[str] = []
+    for number, moment in enumerate(moments(events, random.Random(1), profile().fault_cuts)):
+        path = power_fails(events, moment, random.Random(number), tmp_path / str(number))
+        found = read_everything(path)
+        torn += [one for one in found.disagreements if "commits behind frame" not in one]
+    assert torn == []
+
+
 @pytest.mark.parametrize("call", ["fsync", "fdatasync"])
 def test_what_a_failed_sync_did_not_save_is_not_acknowledged_later(
     programs: Programs, tmp_path: Path, call: str
