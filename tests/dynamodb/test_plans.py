@@ -173,6 +173,7 @@ def test_no_more_days_are_read_than_messages_are_wanted(
     """S6: the days of a user who says little are read some at once, but none in vain."""
     days = [say("s", number * 86_400) for number in range(40)]
     store.bulk_load(days)
+    assert {event.details["table"] for event in events} == {store.table}, "logs name it"
     for limit in (1, 2, 7, 20):
         events.clear()
         assert list(store.history("u", newest_first=False, limit=limit)) == days[:limit]

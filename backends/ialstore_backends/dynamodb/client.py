@@ -139,6 +139,7 @@ class DynamoClient:
         """
         is_write = operation not in _READS
         client = self._driver.get()
+        op.note("table", _table(params))
         if operation in _METERED:
             params = {**params, "ReturnConsumedCapacity": "INDEXES"}
         token = _ends_at.set(time.monotonic() + op.remaining())
@@ -266,6 +267,12 @@ class _Role(CredentialProvider):
         )
 
 
+def _table(params: dict[str, Any]) -> str:
+    """Return the table that a request asks; every request asks one."""
+    name: str = params["TableName"] if "TableName" in params else next(iter(params["RequestItems"]))
+    return name
+
+
 def _keep_raw(
     response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
 ) -> None:
@@ -308,7 +315,7 @@ _NO_CREDENTIALS: Final = (NoCredentialsError, PartialCredentialsError, Credentia
 
 def _translated(error: Exception, op: Operation, *, is_write: bool) -> Exception:
     if isinstance(error, ClientError):
-        return _refused(error, is_write=is_write)
+        return _refused(error, op, is_write=is_write)
     if isinstance(error, TransportError):
         return _unanswered(error, op, is_write=is_write)
     if isinstance(error, _NO_CREDENTIALS):
@@ -336,7 +343,7 @@ def _unavailable(what: str, *, is_write: bool) -> UnavailableError:
     )
 
 
-def _refused(error: ClientError, *, is_write: bool) -> Exception:
+def _refused(error: ClientError, op: Operation, *, is_write: bool) -> Exception:
     response: dict[str, Any] = cast("dict[str, Any]", error.response)
     code = str(response.get("Error", {}).get("Code", ""))
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -345,21 +352,21 @@ def _refused(error: ClientError, *, is_write: bool) -> Exception:
         return ConditionFailedError(None if raw is None else orjson.loads(raw).get("Item"))
     if code in _PASSING or status >= _SERVER_ERROR:
         return _unavailable(code or str(status), is_write=is_write)
-    return _refusal(code or str(status))
+    return _refusal(code or str(status), op.details["table"])
 
 
-def _refusal(code: str) -> IalStoreError:
+def _refusal(code: str, table: str) -> IalStoreError:
     if code in _THROTTLED:
         return ThrottledError(f"DynamoDB asks for a pause ({code})", retryable=True)
     if code in _DENIED:
         return AccessDeniedError(f"DynamoDB refused the caller ({code})")
     if code in _ABSENT:
         return StoreNotReadyError(
-            "a table or index is not there; run ialstore setup, or see ialstore check"
+            f"{table} or an index of it is not there; run ialstore setup, or see ialstore check"
         )
     if code == "ValidationException":
         return StoreNotReadyError(
-            "DynamoDB does not accept the call: the tables may be of another layout; "
+            f"DynamoDB does not accept the call: {table} may be of another layout; "
             "run ialstore check"
         )
     return UnavailableError(f"DynamoDB refused the call ({code})")
