@@ -167,3 +167,27 @@ def test_an_import_of_old_messages_does_not_make_a_session_older(
     (session,) = store.sessions("u")
     assert session.last_active == new.created_at
     assert other.history("u", session_id="s").items == (new, old)
+
+
+def test_a_listing_looks_at_the_days_of_a_session_that_may_be_empty(
+    store: DynamoConversationStore, other: DynamoConversationStore
+) -> None:
+    """S9: nothing else tells whether another process wrote to it since."""
+    other.append(*[say(f"s{number}") for number in range(6)])
+    for number in range(5):
+        store.delete_session("u", f"s{number}")
+    late = say("s3")
+    other.append(late)
+    with meter() as metered:
+        assert listed(store) == ["s3", "s5"]
+    assert metered.units.requests <= 1 + 2 * 5, "the newest row of the day, then the others"
+
+
+def test_an_erase_of_many_sessions_has_its_time_for_each_part(
+    store: DynamoConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C3, S11: its deadline holds per request."""
+    monkeypatch.setattr(directory, "_MARKS", 4)
+    store.append(*[say(f"s{number}") for number in range(10)])
+    assert store.erase("u").messages == 10
+    assert rows(store) == ["d#2096-", *[f"s#s{number}-" for number in range(10)]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
@@ -152,17 +153,18 @@ class DynamoConversationStore(ConversationStore):
         self, op: Operation, user_id: str, limit: int, after: SessionInfo | None
     ) -> Rows[SessionInfo]:
         listed = self._directory.sessions(op, user_id, strong=_is_strong(op))
-        active: dict[str, int] = {}
-        for one in listed:
-            at = self._newest(op, user_id, one) if one.active is None else one.active
-            if at is not None:
-                active[one.session_id] = at
+        unsure = [one for one in listed if one.active is None]
+        newest = self._side_by_side.run([partial(self._newest, op, user_id, one) for one in unsure])
+        active = {one.session_id: one.active for one in listed if one.active is not None}
+        active |= {
+            one.session_id: at for one, at in zip(unsure, newest, strict=True) if at is not None
+        }
         return activity_rows(active, limit, after)
 
     def _newest(self, op: Operation, user_id: str, listed: Listed) -> int | None:
         """Return the time of the newest message of a session that may have none."""
         wanted = Range(user_id=user_id, session_id=listed.session_id, now=op.now)
-        row = next(self._reader.rows(op, wanted, 1), None)
+        row = next(self._reader.on_days(op, wanted, listed.days[::-1], 1), None)
         return None if row is None else id_microseconds(keys.id_of(row["timestamp_type"]["S"]))
 
     # -- removing and care ----------------------------------------------------------------------
@@ -180,11 +182,14 @@ class DynamoConversationStore(ConversationStore):
         wanted = Range(user_id=user_id, session_id=session_id, now=_EVER)
         removed = 0
         rows = self._reader.rows(op, wanted)
-        while batch := list(islice(rows, _PAGE)):
+        while True:
+            op.renew()
+            batch = list(islice(rows, _PAGE))
+            if not batch:
+                return removed
             op.renew()
             removed += self._writer.delete(op, [key_of(row) for row in batch])
             op.is_partly_applied = True
-        return removed
 
     def _erase(self, op: Operation, user_id: str) -> EraseReport:
         removed = 0

@@ -36,6 +36,8 @@ LEASE_SECONDS: Final = 600
 SAFE_SECONDS: Final = LEASE_SECONDS + 60
 """After which nobody remembers a row that was marked; a minute for clocks and running calls."""
 _LEASES: Final = 20_000
+_MARKS: Final = 500
+"""Rows that are marked within one deadline."""
 _DAY_BYTES: Final = 3
 _SPREAD: Final = "spread = if_not_exists(spread, :n)"
 _PLACE: Final = "directory"
@@ -275,8 +277,14 @@ class Directory:
     def mark_user(self, op: Operation, user_id: str) -> int:
         """Mark everything of a user as removed; return how many rows there are."""
         rows = self.rows(op, user_id)
-        calls = [_later(self._mark, op, user_id, row["timestamp_type"]["S"]) for row in rows]
-        self._side_by_side.run(calls)
+        for first in range(0, len(rows), _MARKS):
+            op.renew()
+            self._side_by_side.run(
+                [
+                    _later(self._mark, op, user_id, row["timestamp_type"]["S"])
+                    for row in rows[first : first + _MARKS]
+                ]
+            )
         self._forget(user_id, None)
         return len(rows)
 
