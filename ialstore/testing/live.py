@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -179,9 +180,8 @@ class Live:
 
     def _erase(self, prefix: str) -> None:
         """Erase the users of a place; those who are left are tried again at the end."""
-        left = self._named.pop(prefix, set())
+        left = self._named.get(prefix)
         if left and self.capabilities.writable:
-            self._named[prefix] = left
             with self._open_named(prefix) as store:
                 for user in sorted(left):
                     try:
@@ -191,6 +191,8 @@ class Live:
                     self.out_of_reach.update(report.out_of_reach)
                     if not report.remaining:
                         left.discard(user)
+        if not (left and self.capabilities.writable):
+            self._named.pop(prefix, None)
 
     def erase(self) -> list[str]:
         """Erase what the tests could not erase, or had no time to; return the users left."""
@@ -203,6 +205,7 @@ class Live:
 
     def _left(self) -> Iterator[tuple[str, str]]:
         """Yield place and user of all that the store lists of this run."""
+        time.sleep(self.settle_seconds or 0)
         for one in self.users():
             prefix, _, user = one.partition("/")
             if prefix.startswith(self._namespace):
