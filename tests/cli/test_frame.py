@@ -207,7 +207,8 @@ class Failing(MemoryConversationStore):
 
 
 @pytest.fixture
-def failing() -> type[Failing]:
+def failing(monkeypatch: pytest.MonkeyPatch) -> type[Failing]:
+    monkeypatch.setattr("ialstore.registry._added", {})  # other tests must not see it
     register("conversation", "failing", Failing)
     return Failing
 
