@@ -347,7 +347,8 @@ def judge(sound: Sound, folder: Path, files: Files) -> tuple[str, list[str]]:
 
     ``right``: they are. ``refused``: or an error was raised. ``noticed``: some lack something, or
     are those of before a change, and ``check`` says that the file is damaged. ``earlier``: all are
-    those of an earlier state, as after a loss of power that was promised to lose nothing.
+    those of an earlier state, and ``check`` says nothing; ``last``: of the one before the last
+    write.
     """
     reading = read(put(folder, files), appending=True)
     broken = _broken(reading)
@@ -361,9 +362,9 @@ def judge(sound: Sound, folder: Path, files: Files) -> tuple[str, list[str]]:
         return ("refused" if reading.errors else "right"), broken
     if reading.faults:
         return "noticed", broken
-    if not broken:
-        broken += _not_earlier(sound, put(folder / "again", files))
-    return "earlier", broken
+    if broken:
+        return "earlier", broken
+    return _judge_earlier(sound, put(folder / "again", files))
 
 
 def _broken(reading: Reading) -> list[str]:
@@ -382,11 +383,12 @@ def _broken(reading: Reading) -> list[str]:
     return broken
 
 
-def _not_earlier(sound: Sound, path: Path) -> list[str]:
-    """Return in what a database is not as it was after one of the last writes."""
+def _judge_earlier(sound: Sound, path: Path) -> tuple[str, list[str]]:
+    """Return whether all but the last write is there, and what is not as it was at any time."""
     found = read_everything(path)
     forms = {form for (kind, _, _), form in found.forms.items() if kind == "message"}
     broken = list(found.disagreements)
     if forms not in sound.states:
         broken.append("what is read was never true, and check says nothing")
-    return broken
+    before_last = max(n for n, state in enumerate(sound.states) if state != sound.states[-1])
+    return ("last" if forms in sound.states[before_last:] else "earlier"), broken

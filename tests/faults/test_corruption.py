@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,7 @@ def test_a_damaged_file_gives_right_answers_or_errors_and_else_check_tells(
     count = profile().fault_mutants // len(MUTATIONS)
     ends, broken = judge_mutants(closed, tmp_path, name, MUTATIONS[name], count)
     assert broken == []
-    assert not ends["earlier"]
+    assert not ends["earlier"] + ends["last"]
 
 
 def test_a_page_that_a_disk_put_back_as_it_was_is_never_silent(
@@ -67,7 +69,7 @@ def test_a_page_that_a_disk_put_back_as_it_was_is_never_silent(
         data[start : start + PAGE] = closed.earlier[start : start + PAGE]
         end, found = judge(closed, tmp_path / str(start), {"": bytes(data)})
         broken += [f"page {start // PAGE + 1}: {one}" for one in found]
-        if end == "earlier":
+        if end in ("earlier", "last"):
             broken.append(f"page {start // PAGE + 1} is as it was, and check says nothing")
     assert broken == []
 
@@ -78,7 +80,8 @@ def test_a_damaged_log_loses_whole_writes_at_its_end_and_check_tells(
 ) -> None:
     """C5: SQLite can't tell damage from a commit that was not finished; ``check`` can, by the rest.
 
-    A log that ends early, or is gone, is the state of an earlier moment: no file says otherwise.
+    Behind the last commit there is no rest. A log that ends early, or is gone, is the state of an
+    earlier moment: no file says otherwise.
     """
     count = profile().fault_mutants // len(LOG_MUTATIONS)
     ends, broken = judge_mutants(logged, tmp_path, name, LOG_MUTATIONS[name], count)
@@ -89,6 +92,33 @@ def test_a_damaged_log_loses_whole_writes_at_its_end_and_check_tells(
 def test_memory_left_by_a_killed_process_is_not_believed(logged: Sound, tmp_path: Path) -> None:
     files = {**logged.files, "-shm": random.Random(0).randbytes(32768)}
     assert judge(logged, tmp_path / "left", files) == ("right", [])
+
+
+def hot_journal(folder: Path) -> bytes:
+    """Return the journal of a program that was killed in a transaction."""
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "other.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size = 2")
+        connection.execute("CREATE TABLE other (a)")
+        connection.execute("INSERT INTO other VALUES (randomblob(90000))")
+        connection.execute("BEGIN")
+        connection.execute("UPDATE other SET a = randomblob(90000)")
+        return (folder / "other.db-journal").read_bytes()
+
+
+def test_a_journal_of_another_program_ends_in_errors_and_no_answer(
+    closed: Sound, logged: Sound, tmp_path: Path
+) -> None:
+    """C5: SQLite takes what has the name of its journal for its own, and puts it into the file."""
+    journal = hot_journal(tmp_path / "other")
+    for number, sound in enumerate((closed, logged)):
+        mutant = {**sound.files, "-journal": journal}
+        assert judge(sound, tmp_path / str(number), mutant) == ("refused", [])
+
+
+def test_a_log_that_is_none_is_passed_over(closed: Sound, tmp_path: Path) -> None:
+    mutant = {**closed.files, "-wal": random.Random(0).randbytes(50_000)}
+    assert judge(closed, tmp_path / "home", mutant) == ("right", [])
 
 
 @pytest.mark.parametrize("left", [{}, {"": b""}], ids=["missing", "empty"])
