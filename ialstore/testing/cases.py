@@ -41,6 +41,8 @@ VALUES: dict[str, Any] = {
     "integers past 64 bits": [2**53 + 1, 2**63, -(2**64), 10**99, 1 - 10**100],
     "key order": {"b": 1, "a": {"d": 2, "c": 3}, "": 4},
     "odd keys": {'."$[]': 1, "#": 2, "a\0b": 3, "é": 4, "e\u0301": 5, "__proto__": 6, "😀": 7},
+    "keys that differ by case": {"a": 1, "A": 2, "ß": 3, "ss": 4, "é": 5, "É": 6},
+    "None in objects and lists": {"a": None, "b": [None, {"c": None}]},
     "empty containers": {"list": [], "object": {}, "text": "", "none": None},
     "texts": [text for name, text in TEXTS.items() if "MiB" not in name],
 }
@@ -63,6 +65,18 @@ IDS = {
     "wildcard": "u_",
     "other wildcard": "*",
     "newline": "u1\n",
+    "set": "[a-z]1",
+    "question mark": "u?",
+    "full stop": "u.",
+    "backslash": "u1\\",
+    "plus": "u+1",
+    "zero-width space": "u\u200b1",
+    "zero-width joiner": "u\u200d1",
+    "soft hyphen": "u\u00ad1",
+    "BOM": "\ufeffu1",
+    "wide letter": "\uff551",
+    "sharp s": "stra\u00dfe",
+    "two s": "strasse",
     "space": " ",
     "space behind": "u1 ",
     "path": "../../etc/passwd",
@@ -83,6 +97,8 @@ IDS = {
     "a date": "2024-02-29",
     "a role": "user",
     "a number": "1",
+    "a number with a zero": "01",
+    "a number with a point": "1.0",
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +22,13 @@ from ialstore.errors import (
 from ialstore.model import AppendResult, Message
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Say
-from ialstore.testing.conversation.helpers import everything, exactly, listed, twin_of
+from ialstore.testing.conversation.helpers import (
+    SIZES,
+    everything,
+    exactly,
+    listed,
+    twin_of,
+)
 
 __all__ = ["Appending"]
 
@@ -150,6 +158,29 @@ class Appending(ConversationSuiteBase):
         old = {one.id for one in there}
         assert result.stored == tuple(one.id for one in batch if one.id not in old)
         assert result.duplicates == tuple(one.id for one in batch if one.id in old)
+        assert everything(store) == messages
+
+    def test_batches_of_any_size_are_stored_whole(self, store: ConversationStore, say: Say) -> None:
+        """S1: none is cut where a driver takes fewer at once."""
+        kept: list[Message] = []
+        for number in SIZES:
+            batch = [say(str(place)) for place in range(number)]
+            given = [*batch, *kept[: 100 - number]][::-1]
+            ids = [one.id for one in batch[::-1]]
+            there = [one.id for one in kept[: 100 - number][::-1]]
+            assert store.append(*given) == AppendResult(tuple(ids), tuple(there))
+            kept += batch
+            assert everything(store) == kept
+            assert listed(store) == ["s1"]
+
+    def test_every_conflict_of_a_batch_is_named(self, store: ConversationStore, say: Say) -> None:
+        """S2: in the order given."""
+        messages = [say(str(place)) for place in range(40)]
+        store.append(*messages)
+        same, other = messages[:9], messages[9:][::-1]
+        with pytest.raises(ConflictError) as caught:
+            store.append(*same, *(replace(one, content="other") for one in other))
+        assert list(caught.value.ids) == [one.id for one in other]
         assert everything(store) == messages
 
     def test_a_batch_with_a_conflict_says_what_became_of_each(
@@ -320,3 +351,19 @@ class Appending(ConversationSuiteBase):
         ]
         store.append(*made[::-1])
         assert list(store.history("u1", newest_first=False)) == made
+
+    def test_ids_do_not_step_back_with_the_clock(
+        self, store: ConversationStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """M4, M6: nor does the order of what is read."""
+        began = time.time_ns()
+        made: list[Message] = []
+        for step in range(9):
+            monkeypatch.setattr(time, "time_ns", partial(int, began - step * 10**9))
+            made.append(Message.new(user_id="u1", session_id="s1", role="user", content=str(step)))
+            store.append(made[-1])
+            clock.advance(-1)
+        monkeypatch.undo()
+        assert list(store.history("u1", newest_first=False)) == made
+        assert list(store.history("u1", session_id="s1")) == made[::-1]
+        assert [one.id for one in store.summaries("u1")] == [one.id for one in made[::-1]]

@@ -16,7 +16,7 @@ from ialstore.cost import Units, meter
 from ialstore.errors import ConflictError, DeadlineExceededError, Outcome
 from ialstore.events import OperationEvent
 from ialstore.operation import deadline
-from ialstore.testing.conversation.base import ConversationSuiteBase, Say
+from ialstore.testing.conversation.base import ConversationSuiteBase, OpenStore, Say
 from ialstore.testing.conversation.helpers import calls_of
 
 __all__ = ["Calls"]
@@ -55,6 +55,21 @@ class Calls(ConversationSuiteBase):
             assert any(_seconds_of(call) <= SHORT_SECONDS + 0.1 for _ in range(5)), (
                 f"C3: {name} outlasts its deadline"
             )
+
+    def test_the_timeout_of_a_store_ends_its_calls(
+        self, store: ConversationStore, open_store: OpenStore, say: Say
+    ) -> None:
+        """C3: where no `with deadline(seconds)` says otherwise."""
+        store.close()
+        message = say()
+        hasty = open_store(set_up=False, timeout_seconds=1e-9)
+        for name, call in calls_of(hasty, message).items():
+            with pytest.raises(DeadlineExceededError) as caught:
+                call()
+            assert caught.value.operation == name
+        with deadline(60):
+            for call in calls_of(hasty, message).values():
+                call()
 
     def test_a_long_deadline_changes_nothing(self, store: ConversationStore, say: Say) -> None:
         """C3: set by `with deadline(seconds)`, also nested."""

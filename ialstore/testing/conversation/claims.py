@@ -102,3 +102,19 @@ class Claims(ConversationSuiteBase):
         for limit in range(1, 9):
             assert set(all_users(store, limit)) == set(users)
         assert set(store.users()) == set(users)
+
+    def test_many_users_are_listed_however_they_came(
+        self, store: ConversationStore, say: Say
+    ) -> None:
+        """S14, S12: also by a load, and where a page ends with the last of them."""
+        if not store.capabilities.users:
+            pytest.skip("capabilities.users is false")
+        users = [f"user {place}" for place in range(220)]
+        store.bulk_load(say(user_id=one) for one in users[:200])
+        for one in users[200:]:
+            store.append(say(user_id=one))
+        for limit in (7, 20, 99, 100, 101, 110, 219, 220, 1000):
+            assert set(all_users(store, limit)) == set(users)
+        for one in users[95:105]:
+            store.erase(one)
+        assert set(all_users(store, 100)) == {*users[:95], *users[105:]}

@@ -56,8 +56,14 @@ class Expiry(ConversationSuiteBase):
 
     @pytest.mark.parametrize(
         "expires_at",
-        [datetime(1970, 1, 1, tzinfo=UTC), START - timedelta(days=1), START],
-        ids=["0", "a day ago", "now"],
+        [
+            datetime(1, 1, 1, tzinfo=UTC),
+            datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC),
+            datetime(1970, 1, 1, tzinfo=UTC),
+            START - timedelta(days=1),
+            START,
+        ],
+        ids=["year 1", "before 0", "0", "a day ago", "now"],
     )
     def test_an_expired_message_may_be_appended(
         self, store: ConversationStore, say: Say, expires_at: datetime

@@ -83,6 +83,9 @@ def calls_of(store: ConversationStore, message: Message) -> dict[str, Callable[[
 BOTH_WAYS = pytest.mark.parametrize("newest_first", [True, False], ids=["newest", "oldest"])
 
 
+SIZES = (1, 2, 3, 9, 10, 11, 15, 16, 17, 24, 25, 26, 31, 33, 49, 51, 63, 65, 99, 100)
+"""Of batches: around those that drivers take at once."""
+
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -93,7 +96,8 @@ def walk(
     found: list[Any] = []
     for page in pages(lambda cursor: listing(user, limit=limit, cursor=cursor, **query)):
         found += page
-        assert page.cursor is None or len(page) in (limit, 0), "a page ends at its limit"
+        assert len(page) <= limit, "S6: a page is longer than its limit"
+        assert page.cursor is None or len(page) in (limit, 0), "S6: a page ends at its limit"
     return found
 
 

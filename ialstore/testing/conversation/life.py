@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 import warnings
@@ -21,7 +22,6 @@ from ialstore.errors import (
     StoreNotReadyError,
     UnsupportedOperationError,
 )
-from ialstore.model import Message
 from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, OpenStore, Say
 from ialstore.testing.conversation.helpers import WRITES, calls_of, everything, listed
 
@@ -123,9 +123,16 @@ class Life(ConversationSuiteBase):
         if not store.capabilities.multi_process:
             pytest.skip("capabilities.multi_process is false")
         handles = (store, open_store())
-        kept: list[Message] = []
+        shared = say("shared")
+        store.append(shared)
+        kept = [shared]
         for turn in range(4):
             writer, other = handles[turn % 2], handles[1 - turn % 2]
+            assert other.get("u1", [shared.id]) == [shared]
+            shared = replace(shared, content=f"turn {turn}")
+            assert writer.replace(shared)
+            assert other.get("u1", [shared.id]) == [shared]
+            kept[0] = shared
             one, two, loaded = say("one"), say("two"), say("loaded", session_id="s2")
             assert everything(other) == kept
             writer.append(one, two)
@@ -219,6 +226,7 @@ class Life(ConversationSuiteBase):
             child = os.fork()
         if child == 0:  # pragma: no cover - coverage does not follow it
             told = b"failed"
+            signal.alarm(10)  # ends a child that hangs
             try:
                 store.append(child_s)
                 if list(store.history("u1", newest_first=False)) == [before, child_s]:
@@ -230,9 +238,9 @@ class Life(ConversationSuiteBase):
                 os.write(writing, told)
                 os._exit(0)
         os.waitpid(child, 0)
+        os.close(writing)
         told = os.read(reading, 100)
         os.close(reading)
-        os.close(writing)
         # Where one process at a time may use the store, the child is kept out like any other.
         assert told in ((b"fine",) if store.capabilities.multi_process else (b"fine", b"kept out"))
 

@@ -13,7 +13,7 @@ from ialstore.errors import ConflictError, InvalidInputError
 from ialstore.model import LoadReport, Message
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Say
-from ialstore.testing.conversation.helpers import everything, listed
+from ialstore.testing.conversation.helpers import SIZES, everything, listed
 
 __all__ = ["Loading"]
 
@@ -54,6 +54,16 @@ class Loading(ConversationSuiteBase):
         assert store.delete("u1", [there.id]) == 1
         assert store.delete_session("u1", "s2") == 1
         assert everything(store) == []
+
+    def test_loads_of_any_size_are_stored_whole(self, store: ConversationStore, say: Say) -> None:
+        """S12: none is cut where a driver takes fewer at once."""
+        kept: list[Message] = []
+        for number in (*SIZES, 126):
+            batch = [say(str(place), session_id=f"s{number}") for place in range(number)]
+            assert store.bulk_load(iter(batch)) == LoadReport(written=number)
+            kept += batch
+            assert everything(store, limit=1000) == kept
+        assert listed(store) == [f"s{number}" for number in (*SIZES, 126)][::-1]
 
     def test_bulk_load_of_nothing_writes_nothing(self, store: ConversationStore) -> None:
         """S12: from any iterable."""

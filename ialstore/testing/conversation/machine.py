@@ -128,7 +128,7 @@ class ConversationMachine(RuleBasedStateMachine):
         """Append what is stored with other content, or given with two (no conflicts are named)."""
         with pytest.raises((ConflictError, PartialWriteError)) as caught:
             self.store.append(*batch)
-        for message in batch:
+        for message in given.values():
             self.model.tried(message)
         error: Exception = caught.value
         if not isinstance(error, PartialWriteError):

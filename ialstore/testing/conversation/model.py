@@ -41,7 +41,7 @@ class ConversationModel:
     Attributes:
         clock: decides on expiry.
         messages: what is stored, expired ones too, in no order.
-        ever: the newest time of each session that was ever tried, by user and session.
+        ever: the newest time of each session that was ever stored or tried, by user and session.
     """
 
     clock: ManualClock
@@ -71,7 +71,10 @@ class ConversationModel:
         self.tried(message)
 
     def tried(self, message: Message) -> None:
-        """Take note of a message that a store may have announced without storing it."""
+        """Take note that a message was to be stored, though it may have been refused.
+
+        Its session may already have been told that it is active.
+        """
         key = (message.user_id, message.session_id)
         self.ever[key] = max(message.created_at, self.ever.get(key, message.created_at))
 

@@ -125,6 +125,30 @@ class Paging(ConversationSuiteBase):
         assert walk(reader.history, limit=limit, newest_first=False) == live
 
     @BOTH_WAYS
+    def test_many_expired_messages_in_a_row_are_passed_over(
+        self,
+        reader: ConversationStore,
+        fill: Fill,
+        say: Say,
+        clock: ManualClock,
+        *,
+        newest_first: bool,
+    ) -> None:
+        """C2, S6: more than a page of any driver holds; they are not the end."""
+        soon = clock() + timedelta(seconds=1)
+        first, last = say("first"), say("last", created_at=clock() + timedelta(days=9))
+        fill(reader, [first, *(say(expires_at=soon) for _ in range(1200)), last])
+        clock.advance(1)
+        expected = [last, first] if newest_first else [first, last]
+        brief = [MessageSummary.of(one) for one in expected]
+        for limit in (1, 2, 50):
+            for session in (None, "s1"):
+                query: dict[str, Any] = {"session_id": session, "newest_first": newest_first}
+                assert walk(reader.history, limit=limit, **query) == expected
+                assert walk(reader.summaries, limit=limit, **query) == brief
+        assert len(reader.sessions("u1")) == 1
+
+    @BOTH_WAYS
     def test_what_existed_throughout_is_seen_once_whatever_else_changes(
         self, store: ConversationStore, say: Say, *, newest_first: bool
     ) -> None:

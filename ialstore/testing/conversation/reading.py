@@ -13,7 +13,13 @@ from ialstore.ids import Role
 from ialstore.model import MessageSummary, Page
 from ialstore.testing.clock import START, ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, Say
-from ialstore.testing.conversation.helpers import BOTH_WAYS, MICROSECOND, twin_of, walk
+from ialstore.testing.conversation.helpers import (
+    BOTH_WAYS,
+    MICROSECOND,
+    SIZES,
+    twin_of,
+    walk,
+)
 
 __all__ = ["Reading"]
 
@@ -44,6 +50,19 @@ class Reading(ConversationSuiteBase):
         assert reader.get("u1", ids[::-1]) == messages[::-1]
         with pytest.raises(LimitExceededError):
             reader.get("u1", [*ids, ids[0]])
+
+    def test_get_takes_any_number_of_ids(
+        self, reader: ConversationStore, fill: Fill, say: Say
+    ) -> None:
+        """S5: none is left out where a driver takes fewer at once."""
+        messages = [say(str(place)) for place in range(100)]
+        fill(reader, messages)
+        for number in SIZES:
+            some = messages[-number:]
+            assert reader.get("u1", [one.id for one in some]) == some
+            mixed = [one.id for one in some[: number // 2]]
+            unknown = [say().id for _ in range(number - len(mixed))]
+            assert reader.get("u1", [*unknown, *mixed]) == some[: number // 2]
 
     def test_summaries_are_histories_in_short(
         self, reader: ConversationStore, fill: Fill, say: Say

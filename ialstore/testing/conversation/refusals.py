@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -16,7 +17,7 @@ from ialstore.conversation import ConversationStore
 from ialstore.errors import IalStoreError, InvalidInputError, LimitExceededError
 from ialstore.ids import HIGHEST_ID, LOWEST_ID, Role
 from ialstore.testing.conversation.base import ConversationSuiteBase, Say
-from ialstore.testing.conversation.helpers import SECRET
+from ialstore.testing.conversation.helpers import SECRET, twin_of
 
 __all__ = ["Refusals"]
 
@@ -208,6 +209,61 @@ class Refusals(ConversationSuiteBase):
             for one in caplog.records
             if one.name.startswith("ialstore") or one.levelno > logging.DEBUG
         ]
+        assert SECRET not in "\n".join(shown)
+
+    def test_no_error_event_or_log_names_a_tenant(
+        self, store: ConversationStore, say: Say, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """E3, C6: neither user nor session, whatever the call."""
+        shown: list[str] = []
+        store.subscribe(lambda event: shown.append(repr(event)))
+        user, session = f"user {SECRET}", f"session {SECRET}"
+        message = say(user_id=user, session_id=session)
+        other = replace(message, content="other")
+        moved = replace(message, session_id=twin_of(session))
+        kept = say(user_id=user, session_id=twin_of(session))
+        answered: list[Callable[[], object]] = [
+            lambda: store.append(message),
+            lambda: store.append(message),
+            lambda: store.replace(message),
+            lambda: store.get(user, [message.id]),
+            lambda: store.sessions(user),
+            lambda: store.bulk_load([message]),
+            lambda: store.optimize(user),
+            lambda: store.delete(user, [message.id]),
+            lambda: store.append(message),
+            lambda: store.delete_session(user, session),
+            lambda: store.erase(user),
+            lambda: store.append(message, kept),
+        ]
+        for listing in (store.history, store.summaries):
+            answered += [partial(listing, user), partial(listing, user, session_id=session)]
+        refused: list[Callable[[], object]] = [
+            lambda: store.append(other),
+            lambda: store.append(say(user_id=user, session_id=session), other),
+            lambda: store.append(message, other),
+            lambda: store.append(message, say()),
+            lambda: store.append(moved),
+            lambda: store.append(replace(kept, session_id=session)),
+            lambda: store.replace(moved),
+            lambda: store.replace(replace(kept, session_id=session)),
+            lambda: store.replace(replace(message, session_id=f"{session}{session}")),
+            lambda: store.append(replace(message, content="\ud800")),
+            lambda: store.history(user * 100),
+            lambda: store.history(user, session_id=session * 100),
+            lambda: store.history(user, session_id=f"{session}\0"),
+            lambda: store.history(user, cursor="x"),
+            lambda: store.delete_session(user, f"{session}\ud800"),
+        ]
+        with caplog.at_level(logging.INFO):
+            for call in answered:
+                call()
+            for call in refused:
+                with pytest.raises(IalStoreError) as caught:
+                    call()
+                shown += [repr(caught.value), str(caught.value)]
+                assert caught.value.__cause__ is None or SECRET not in str(caught.value.__cause__)
+        shown += [one.getMessage() for one in caplog.records]
         assert SECRET not in "\n".join(shown)
 
     def test_errors_can_be_pickled(self, store: ConversationStore, say: Say) -> None:

@@ -16,7 +16,7 @@ from ialstore.ids import Role
 from ialstore.model import EraseReport, LoadReport
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Say
-from ialstore.testing.conversation.helpers import everything, listed, twin_of
+from ialstore.testing.conversation.helpers import SIZES, everything, listed, twin_of
 
 __all__ = ["Removing"]
 
@@ -48,6 +48,15 @@ class Removing(ConversationSuiteBase):
             store.delete("u1", [*ids, ids[0]])
         assert store.delete("u1", ids) == 1000
         assert everything(store) == []
+
+    def test_delete_takes_any_number_of_ids(self, store: ConversationStore, say: Say) -> None:
+        """S10: none is left where a driver takes fewer at once."""
+        kept = [say() for _ in range(sum(SIZES) + 130)]
+        store.bulk_load(kept)
+        for number in (*SIZES, 126):
+            unwanted, kept = kept[:number], kept[number:]
+            assert store.delete("u1", [one.id for one in unwanted]) == number
+            assert everything(store, limit=1000) == kept
 
     def test_delete_session_removes_its_messages_and_no_other(
         self, store: ConversationStore, say: Say, clock: ManualClock

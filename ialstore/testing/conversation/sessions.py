@@ -10,7 +10,7 @@ from ialstore.conversation import ConversationStore
 from ialstore.model import SessionInfo
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Fill, Say
-from ialstore.testing.conversation.helpers import listed
+from ialstore.testing.conversation.helpers import listed, walk
 from ialstore.testing.pages import pages
 
 __all__ = ["Sessions"]
@@ -70,6 +70,23 @@ class Sessions(ConversationSuiteBase):
             assert len(page) <= limit
             found += page
         assert found == whole
+
+    def test_a_user_may_have_many_sessions(
+        self, reader: ConversationStore, fill: Fill, say: Say
+    ) -> None:
+        """S9: all are listed, those whose last message is long ago among them."""
+        old = [say(session_id=f"s{place}") for place in range(230)]
+        new = [say(session_id="new") for _ in range(1100)]
+        fill(reader, [*old, *new])
+        names = ["new", *(f"s{place}" for place in reversed(range(230)))]
+        assert set(listed(reader)) == set(names)
+        for limit in (99, 100, 101):
+            found = [one.session_id for one in walk(reader.sessions, limit=limit)]
+            assert len(found) == len(names)
+            assert set(found) == set(names)
+        assert [one.session_id for one in reader.sessions("u1", limit=1)] == ["new"]
+        if not reader.capabilities.activity_precision:
+            assert listed(reader) == names
 
     def test_a_page_of_sessions_goes_on_although_its_last_one_is_gone(
         self, store: ConversationStore, say: Say

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 
 from ialstore.conversation import ConversationStore
 from ialstore.errors import ConflictError
@@ -81,8 +82,9 @@ class Threads(ConversationSuiteBase):
         def read(_: int) -> list[Message]:
             found: list[Message] = []
             while not finish.is_set():
-                found += store.get("u1", [first.id])
-                found += store.history("u1")
+                for seen in (store.get("u1", [first.id]), store.history("u1")):
+                    assert seen or not store.capabilities.strong_reads, "S4: it is there throughout"
+                    found += seen
             return found
 
         seen = at_once(lambda place: read(place) if place else write(place), threads=3)
@@ -108,6 +110,32 @@ class Threads(ConversationSuiteBase):
         kept = [one for batch in batches for one in batch[1::2]]
         assert list(store.history("u1", newest_first=False, limit=1000)) == kept
         assert len(store.sessions("u1")) == THREADS
+
+    def test_one_of_many_erases_counts_a_message(self, store: ConversationStore, say: Say) -> None:
+        """S11, S10: of concurrent erases of one user exactly one counts it."""
+        store.append(*(say() for _ in range(20)))
+        counts = at_once(lambda _: store.erase("u1").messages)
+        assert sum(counts) == 20
+        assert list(store.history("u1")) == []
+
+    def test_first_writes_at_once_lose_nothing(self, store: ConversationStore, say: Say) -> None:
+        """S15: of users and sessions that nobody has written for before."""
+
+        def append_own(messages: list[Message], place: int) -> None:
+            store.append(messages[place])
+
+        for turn in range(20):
+            user = f"u{turn}"
+            messages = [
+                say(str(place), user_id=user, session_id=f"s{place % 2}")
+                for place in range(THREADS)
+            ]
+            at_once(partial(append_own, messages))
+            assert list(store.history(user, newest_first=False)) == messages
+            for session in ("s0", "s1"):
+                found = list(store.history(user, session_id=session, newest_first=False))
+                assert found == [one for one in messages if one.session_id == session]
+            assert {one.session_id for one in store.sessions(user)} == {"s0", "s1"}
 
     def test_what_was_there_before_an_erase_is_gone_whatever_is_appended(
         self, store: ConversationStore, say: Say

@@ -10,8 +10,9 @@ import pytest
 
 from ialstore.conversation import ConversationStore
 from ialstore.ids import Role
+from ialstore.model import LoadReport, MessageSummary
 from ialstore.testing.cases import TEXTS, VALUES, named
-from ialstore.testing.clock import ManualClock
+from ialstore.testing.clock import START, ManualClock
 from ialstore.testing.conversation.base import ConversationSuiteBase, Say
 from ialstore.testing.conversation.helpers import exactly
 
@@ -57,11 +58,97 @@ class Values(ConversationSuiteBase):
         message = say(payload=[value], metadata={"value": value})
         store.append(message)
 
-        (found,) = store.get("u1", [message.id])
-        assert exactly(found.payload) == exactly([value])
-        assert exactly(found.metadata["value"]) == exactly(value)
+        for found in (*store.get("u1", [message.id]), *store.history("u1")):
+            assert exactly(found.payload) == exactly([value])
+            assert exactly(found.metadata["value"]) == exactly(value)
         assert store.append(message).duplicates == (message.id,)
-        assert list(store.history("u1")) == [found]
+
+    @pytest.mark.parametrize("way", ["append", "replace", "bulk_load"])
+    def test_every_write_stores_what_it_was_given(
+        self, store: ConversationStore, say: Say, way: str
+    ) -> None:
+        """M1, S4, S12: and every read returns it."""
+        texts = "".join(text for name, text in TEXTS.items() if "MiB" not in name)
+        messages = [
+            say(
+                texts,
+                payload={"values": VALUES, "text": texts},
+                metadata=VALUES,
+                name=texts[:50],
+                turn_id=texts[-50:],
+                source_id=texts[10:60],
+                summary=texts[20:70],
+                tokens=7,
+                expires_at=START + timedelta(days=9),
+            ),
+            say("long " * 100_000, payload=["long " * 50_000], metadata={"a": "long " * 1000}),
+        ]
+        if way == "replace":
+            store.append(*(replace(one, content="", payload=None) for one in messages))
+            assert [store.replace(one) for one in messages] == [True, True]
+        elif way == "bulk_load":
+            assert store.bulk_load(messages) == LoadReport(written=2)
+        else:
+            store.append(*messages)
+
+        given = exactly([[one.payload, one.metadata] for one in messages])
+        for found in (
+            store.get("u1", [one.id for one in messages]),
+            list(store.history("u1", newest_first=False)),
+            list(store.history("u1", session_id="s1", newest_first=False)),
+        ):
+            assert found == messages
+            assert exactly([[one.payload, one.metadata] for one in found]) == given
+        brief = store.summaries("u1", newest_first=False)
+        assert list(brief) == [MessageSummary.of(one) for one in messages]
+        ids = tuple(one.id for one in messages)
+        assert store.append(*messages).duplicates == ids
+
+    @pytest.mark.parametrize("letter", ["x", "é", "😀"])
+    def test_short_texts_may_be_as_long_as_their_limits(
+        self, store: ConversationStore, say: Say, letter: str
+    ) -> None:
+        """M1: name and turn 256 bytes, source 512, summary 1 KiB; metadata 32 KiB."""
+        size = len(letter.encode())
+        message = say(
+            name=letter * (256 // size),
+            turn_id=letter * (256 // size),
+            source_id=letter * (512 // size),
+            summary=letter * (1024 // size),
+            metadata={"a": letter * ((32 * 1024 - 8) // size)},
+        )
+        store.append(message)
+        assert store.get("u1", [message.id]) == list(store.history("u1")) == [message]
+        assert [one.summary for one in store.summaries("u1")] == [message.summary]
+
+    def test_json_may_be_as_deep_as_its_limits(self, store: ConversationStore, say: Say) -> None:
+        """M1: payloads to 64 levels, metadata to 16."""
+
+        def nested(depth: int) -> Any:
+            value: Any = {"bottom": [1.0]} if depth % 2 else ["bottom", {"a": 1}]
+            for level in range(depth - 2):
+                value = {"a": value} if level % 2 else [value]
+            return value
+
+        messages = [say(payload=nested(depth), metadata={"a": nested(15)}) for depth in (63, 64)]
+        store.append(*messages)
+        found = store.get("u1", [one.id for one in messages])
+        assert [exactly([one.payload, one.metadata]) for one in found] == [
+            exactly([one.payload, one.metadata]) for one in messages
+        ]
+
+    def test_numbers_of_tokens_come_back(self, store: ConversationStore, say: Say) -> None:
+        """M1, S7: from 0 to 2^31 - 1, also in short; none is none."""
+        numbers = [None, 0, 1, 255, 256, 2**15, 2**16, 2**24 + 1, 2**31 - 1]
+        messages = [say(tokens=one) for one in numbers]
+        store.append(*messages)
+        for found in (
+            store.get("u1", [one.id for one in messages]),
+            store.history("u1", newest_first=False),
+            store.summaries("u1", newest_first=False),
+            store.summaries("u1", session_id="s1", newest_first=False),
+        ):
+            assert [one.tokens for one in found] == numbers
 
     def test_short_texts_may_be_empty_or_none(self, store: ConversationStore, say: Say) -> None:
         """M1: an empty text is not None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
 import time
 import traceback
@@ -77,6 +78,7 @@ def in_a_child(work: Callable[[], object]) -> bool:
         child = os.fork()
     if child == 0:  # pragma: no cover - coverage does not follow it
         status = 1
+        signal.alarm(10)  # ends a child that hangs
         try:
             work()
             status = 0
