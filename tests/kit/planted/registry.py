@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Final, TypeVar
 
+import pytest
+
 from ialstore import ConversationStore, VectorIndex
 from ialstore.operation import Operation
 
-__all__ = ["Fault", "at", "breaks", "everything"]
+__all__ = ["BreaksOthers", "Fault", "at", "breaks", "everything"]
 
 Component = TypeVar("Component", bound=type[ConversationStore] | type[VectorIndex])
 
@@ -44,6 +46,15 @@ class Fault:
     def words(self) -> str:
         """What is wrong, in one sentence."""
         return str(self.broken.__doc__).removesuffix(".")
+
+
+class BreaksOthers:
+    """A fault that is not in the store itself."""
+
+    @classmethod
+    def plant(cls, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Break what the fault is in."""
+        raise NotImplementedError
 
 
 def breaks(clause: str) -> Callable[[Component], Component]:

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -22,27 +23,32 @@ from tests.kit.planted.registry import Fault, everything
 
 SUITES: Final = Path(__file__).with_name("suites.py")
 ROOT: Final = Path(__file__).parents[3]
-OPTIONS: Final = ("-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:faulthandler")
+OPTIONS: Final = (
+    "-qx",
+    # Within the tests of the kit, pytest already runs: these look after the whole process.
+    *(f"-pno:{one}" for one in ("cacheprovider", "xdist", "faulthandler", "unraisableexception")),
+)
 PAGE: Final = ROOT / "docs" / "kit.md"
 BEGIN: Final = "<!-- made by `python -m tests.kit.planted.run --write` -->"
+ROW: Final = re.compile(r"\| (.+) \| \w+ \| (?:`(.+)`|nothing) \| ([\d.]+) \|")
 HEAD: Final = ("| fault | clause | found by | seconds |", "|---|---|---|---|")
 
 
-class Failures:
-    """Notes the tests that failed, and how many passed."""
+class Outcome:
+    """Notes the tests that failed, and how many were fine: passed or skipped with a reason."""
 
     def __init__(self) -> None:
         self.failed: list[str] = []
-        self.passed = 0
+        self.fine = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
-            self.failed.append(report.nodeid.split("::", 2)[2])
-        elif report.when == "call" and report.passed:
-            self.passed += 1
+        name = report.nodeid.split("::", 2)[2]
+        if report.failed and name not in self.failed:
+            self.failed.append(name)
+        self.fine += report.skipped or (report.when == "call" and report.passed)
 
 
-def run_kit(store: str, tests: Iterable[str] = ()) -> Failures:
+def run_kit(store: str, tests: Iterable[str] = ()) -> Outcome:
     """Run the kit on a class of ``suites`` until a test fails.
 
     Args:
@@ -50,15 +56,15 @@ def run_kit(store: str, tests: Iterable[str] = ()) -> Failures:
         tests: only these; all by default.
     """
     suite = f"{SUITES}::Test{store}"
-    failures = Failures()
+    outcome = Outcome()
     with contextlib.redirect_stdout(io.StringIO()) as said:
         code = pytest.main(
             [*OPTIONS, f"--rootdir={ROOT}", *([f"{suite}::{one}" for one in tests] or [suite])],
-            plugins=[failures],
+            plugins=[outcome],
         )
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(said.getvalue())
-    return failures
+    return outcome
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,8 @@ class Finding:
 def find(fault: Fault) -> Finding:
     """Run the kit until it finds a fault."""
     begun = time.perf_counter()
-    failures = run_kit(fault.name)
-    found_by = failures.failed[0] if failures.failed else ""
+    failed = run_kit(fault.name).failed
+    found_by = failed[0] if failed else ""
     return Finding(fault, found_by, time.perf_counter() - begun)
 
 
@@ -90,21 +96,33 @@ def table_of(findings: Sequence[Finding]) -> str:
     return "\n".join([BEGIN, "", share, "", *HEAD, *(one.row() for one in findings), ""])
 
 
+def read_table() -> list[Finding]:
+    """Return what ``docs/kit.md`` says."""
+    _, _, table = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    by_words = {one.words: one for one in everything()}
+    return [
+        Finding(by_words[words], found_by or "", float(seconds))
+        for words, found_by, seconds in ROW.findall(table)
+        if words in by_words
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"put the rows into {PAGE.name}")
     parser.add_argument("names", nargs="*", help="of faults; all by default")
     given = parser.parse_args(arguments)
     os.environ["CI"] = "1"  # the same examples in every run
-    findings: list[Finding] = []
+    found: dict[str, Finding] = {}
     for fault in everything():
         if not given.names or fault.name in given.names:
-            findings.append(find(fault))
-            sys.stderr.write(f"{fault.name}: {findings[-1].found_by or 'not found'}\n")
-    table = table_of(findings)
-    sys.stdout.write(table)
+            found[fault.name] = find(fault)
+            sys.stderr.write(f"{fault.name}: {found[fault.name].found_by or 'not found'}\n")
+    sys.stdout.write(table_of(list(found.values())))
     if given.write:
+        known = {one.fault.name: one for one in read_table()} | found
+        table = table_of([known[one.name] for one in everything() if one.name in known])
         before, _, _ = PAGE.read_text(encoding="utf-8").partition(BEGIN)
         PAGE.write_text(before + table, encoding="utf-8")
 

@@ -16,7 +16,7 @@ from ialstore import ConversationStore, VectorIndex
 from ialstore.testing import ConversationStoreSuite, VectorIndexSuite
 from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
 from ialstore_backends.sqlite import SqliteConversationStore, SqliteVectorIndex
-from tests.kit.planted.registry import everything
+from tests.kit.planted.registry import BreaksOthers, everything
 
 SOUND: Final = (
     MemoryConversationStore,
@@ -37,7 +37,11 @@ def store_suite(given: type[ConversationStore]) -> type[ConversationStoreSuite]:
 
     class Suite(ConversationStoreSuite):
         @pytest.fixture
-        def make_store(self, tmp_path: Path) -> Callable[..., ConversationStore]:
+        def make_store(
+            self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        ) -> Callable[..., ConversationStore]:
+            if issubclass(given, BreaksOthers):
+                given.plant(monkeypatch)
             return opening(given, tmp_path / "kit.db")
 
     return Suite
