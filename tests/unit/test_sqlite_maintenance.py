@@ -501,22 +501,24 @@ def logged(path: Path, *contents: str) -> bytearray:
 
 
 DAMAGED_LOGS = {
-    "sound": (None, ""),
-    "the last commit": (-5, ""),
-    "the one before": (-5 - 3 * 4120, "2 commits behind frame"),
-    "the first": (60, "4 commits behind frame 0"),
-    "its checksum": (30, "4 commits behind frame 0"),
-    "its salt": (18, "4 commits behind frame 0"),
-    "its order of bytes": (3, "4 commits behind frame 0"),
+    "sound": ([], ""),
+    "the last commit": ([-5], ""),
+    "the one before": ([-5 - 3 * 4120], "2 commits behind frame"),
+    "the first": ([60], "4 commits behind frame 0"),
+    "its checksum": ([30], "4 commits behind frame 0"),
+    "its salt": ([18], "4 commits behind frame 0"),
+    "its salt and that of the first frame": ([18, 32 + 9], "4 commits behind frame 0"),
+    "its order of bytes": ([3], "4 commits behind frame 0"),
+    "its magic number": ([0], "4 commits behind frame 0"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGED_LOGS)
 def test_check_names_a_log_that_is_damaged_before_its_last_commit(path: Path, name: str) -> None:
     """C5: SQLite reads what comes before the damage, and says nothing."""
-    place, fault = DAMAGED_LOGS[name]
+    places, fault = DAMAGED_LOGS[name]
     log = logged(path, "one", "two", "three", "four")
-    if place is not None:
+    for place in places:
         log[place] ^= 1
     path.with_name(f"{path.name}-wal").write_bytes(log)
     path.with_name(f"{path.name}-wal").chmod(0o600)

@@ -12,6 +12,7 @@ import sqlite3
 import stat
 import struct
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -42,7 +43,8 @@ _WORTHWHILE_PAGES: Final = 256
 _MOST_FAULTS: Final = 10
 _LOG_HEADER: Final = struct.Struct(">8I")
 """Of the log: magic number, version, page size, sequence number, two salts, two checksums."""
-_LITTLE_ENDIAN_SUMS: Final = 0x377F0682
+_ORDERS: Final = {0x377F0682: "<", 0x377F0683: ">"}
+"""By magic number: the order of bytes in which checksums are computed."""
 _FRAME_HEADER: Final = struct.Struct(">6I")
 """Of a page in it: its number, pages in the file or 0 if no commit, two salts, two checksums."""
 _UNFINISHED: Final = 1
@@ -177,23 +179,27 @@ def _look_at_log(database: Database, op: Operation) -> _Log:
 
 def _commits_behind(log: _Log) -> int:
     """Return how many commits of the present generation stand where SQLite does not read."""
-    heads: list[tuple[int, ...]] = []
+    commits: Counter[tuple[int, ...]] = Counter()
     with log.path.open("rb") as file:
         file.seek(_LOG_HEADER.size + log.frames * (_FRAME_HEADER.size + log.page_bytes))
         while len(head := file.read(_FRAME_HEADER.size)) == _FRAME_HEADER.size:
-            heads.append(_FRAME_HEADER.unpack(head))
+            _, is_commit, *salts, _, _ = _FRAME_HEADER.unpack(head)
+            commits[tuple(salts)] += is_commit > 0
             file.seek(log.page_bytes, os.SEEK_CUR)
-    if not heads:
+    if not commits:
         return 0
-    salts = _salts(log.header) or heads[0][2:4]
-    return sum(head[1] > 0 and head[2:4] == salts for head in heads)
+    present = _salts(log.header)
+    return max(commits.values()) if present is None else commits[present]
 
 
 def _salts(header: bytes) -> tuple[int, ...] | None:
     """Return what tells generations of a log apart, or None if its header is damaged."""
+    if len(header) < _LOG_HEADER.size:  # pragma: no cover - others have begun a log meanwhile
+        return None
     numbers = _LOG_HEADER.unpack(header)
-    order = "<" if numbers[0] == _LITTLE_ENDIAN_SUMS else ">"
-    words = struct.unpack(f"{order}6I", header[:24])
+    if numbers[0] not in _ORDERS:
+        return None
+    words = struct.unpack(f"{_ORDERS[numbers[0]]}6I", header[:24])
     one = other = 0
     for first, second in zip(words[::2], words[1::2], strict=True):
         one = (one + first + other) % 2**32
