@@ -209,7 +209,7 @@ class WritingChapter(VectorSuiteBase):
         self, index: VectorIndex, record: MakeRecord
     ) -> None:
         """V2: replaces by id, as a whole; the last one given stays."""
-        first = record(X, text="first", expires_at=datetime(2030, 1, 1, tzinfo=UTC))
+        first = record(X, text="first", expires_at=datetime(2099, 1, 1, tzinfo=UTC))
         other = record(Z)
         index.upsert(USER, [first, other])
         Oracle.of(index).search(Y)
