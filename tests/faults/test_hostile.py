@@ -1,4 +1,4 @@
-"""E5, E7, E12, E13: rows that someone forged, and erasing while another process writes."""
+"""Faults E5, E7, E12, E13: rows that someone forged, and erasing while another process writes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Bomb:
 
 @pytest.mark.parametrize("table", ["message", "vectors", "vector_users", "meta"])
 def test_nothing_that_is_stored_is_ever_unpickled(tmp_path: Path, table: str) -> None:
-    """E7: in any column of any table, as blob or as text."""
+    """In any column of any table, as blob or as text."""
     path, touched = tmp_path / "agent.db", tmp_path / "touched"
     bomb = pickle.dumps(Bomb(touched), protocol=0)
     with SqliteConversationStore(path) as store, SqliteVectorIndex(path, SPEC) as index:
@@ -164,7 +164,7 @@ def test_an_erase_removes_what_was_there_while_another_process_writes_on(tmp_pat
 def test_numbers_and_filters_without_measure_are_refused_or_answered_at_once(
     tmp_path: Path,
 ) -> None:
-    """E13: nothing is allocated for what is asked, only for what is there."""
+    """Nothing is allocated for what is asked, only for what is there."""
     path = tmp_path / "agent.db"
     with SqliteConversationStore(path) as store, SqliteVectorIndex(path, SPEC) as index:
         store.append(message(1))
