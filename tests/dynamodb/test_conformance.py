@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -11,26 +12,29 @@ from ialstore.testing.conversation.base import MakeStore
 from ialstore.testing.servers import RunningServer
 from ialstore_backends.dynamodb import DynamoConversationStore, DynamoOptions
 
+PATIENCE_SECONDS = 30
+"""On a busy machine an emulator takes seconds for a thousand deletes."""
+
+
+def opener(prefix: str, server: RunningServer, **options: Any) -> MakeStore:
+    """Return what opens the store of a table of its own."""
+    chosen = DynamoOptions(endpoint=server.endpoint, **options)
+    return partial(DynamoConversationStore, prefix, chosen, timeout_seconds=PATIENCE_SECONDS)
+
 
 class TestDynoxide(ConversationStoreSuite):
     @pytest.fixture
     def make_store(self, dynoxide: RunningServer, prefix: str) -> MakeStore:
-        options = DynamoOptions(endpoint=dynoxide.endpoint)
-        return partial(DynamoConversationStore, prefix, options)
+        return opener(prefix, dynoxide)
 
 
 class TestDynoxideSpreadWithoutIndexes(ConversationStoreSuite):
     @pytest.fixture
     def make_store(self, dynoxide: RunningServer, prefix: str) -> MakeStore:
-        options = DynamoOptions(
-            endpoint=dynoxide.endpoint, spread=4, user_time_index=False, session_index=False
-        )
-        return partial(DynamoConversationStore, prefix, options)
+        return opener(prefix, dynoxide, spread=4, user_time_index=False, session_index=False)
 
 
 class TestDynamoDBLocal(ConversationStoreSuite):
     @pytest.fixture
     def make_store(self, dynamodb_local: RunningServer, prefix: str) -> MakeStore:
-        options = DynamoOptions(endpoint=dynamodb_local.endpoint)
-        # It writes one row after another: a thousand deletes take seconds.
-        return partial(DynamoConversationStore, prefix, options, timeout_seconds=30)
+        return opener(prefix, dynamodb_local)
