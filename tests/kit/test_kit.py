@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from ialstore import Message, testing
+from ialstore import Message, Page, testing
 from ialstore.ids import check_id_part, session_hash
 from ialstore.model import encode_message
 from ialstore.testing import ManualClock
 from ialstore.testing.cases import IDS, TEXTS, VALUES, named
 from ialstore.testing.clock import START
 from ialstore.testing.conversation.helpers import twin_of
+from ialstore.testing.pages import all_items, pages
 from ialstore.testing.profiles import profile
 from ialstore.testing.strategies import SESSIONS, TWINS, addresses, contents, json_values, texts
 
@@ -72,6 +73,20 @@ def test_cases_are_named_once_and_different() -> None:
         assert len(set(cases.values())) == len(cases)
     for value in VALUES.values():
         made(payload=[value])
+
+
+def test_all_pages_of_a_listing_are_read() -> None:
+    """S6: to its end, which may be an empty page."""
+    end: Page[int] = Page(())
+    turns = {None: Page((1, 2), "a"), "a": Page((3,), "b"), "b": end}
+    assert list(pages(turns.__getitem__)) == list(turns.values())
+    assert all_items(turns.__getitem__) == [1, 2, 3]
+
+
+def test_a_listing_without_an_end_fails() -> None:
+    """S6: rather than keep a test for ever."""
+    with pytest.raises(pytest.fail.Exception, match="still another one"):
+        all_items(lambda _: Page(("again",), "x"))
 
 
 def made(**fields: Any) -> Message:

@@ -343,18 +343,6 @@ class DeleteOfSessionsRaces(MemoryConversationStore):
         return there
 
 
-@breaks("S11")
-class EraseRaces(MemoryConversationStore):
-    """Two threads that erase one user at once both count the messages."""
-
-    def _erase(self, op: Operation, user_id: str) -> EraseReport:
-        user = self._by_user.get(user_id)
-        there = len(self._get(op, user_id, list(user.ids) if user else []))
-        time.sleep(0.001)
-        super()._erase(op, user_id)
-        return EraseReport(messages=there)
-
-
 @breaks("S4")
 class ReplaceIsTorn(MemoryConversationStore):
     """A message is gone for a moment while it is replaced."""
