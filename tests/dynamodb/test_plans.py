@@ -179,3 +179,28 @@ def test_no_more_days_are_read_than_messages_are_wanted(
         assert list(store.history("u", newest_first=False, limit=limit)) == days[:limit]
         assert events[0].units.requests == 1 + limit
         assert events[0].units.read == 1 + limit
+
+
+def test_users_with_hostile_ids_meet_in_no_index(store: DynamoConversationStore) -> None:
+    """C6: prefixes, separators and escapes, read through the indexes."""
+    users = ["u", "u1", "u#s", "u%23s", "u#", "#u", "%", "é\n", "*"]
+    sessions = ["s", "s1", "#s", "s#", "%23s"]
+    there = {
+        (user, session): Message.new(
+            user_id=user, session_id=session, role="user", content=user + session, created_at=DAY
+        )
+        for user in users
+        for session in sessions
+    }
+    store.bulk_load(there.values())
+    for user in users:
+        mine = [there[user, session] for session in sessions]
+        found = store.summaries(user, consistency=EVENTUAL)
+        assert {one.id for one in found} == {one.id for one in mine}
+        assert {one.user_id for one in found} == {user}
+        listed = store.sessions(user, consistency=EVENTUAL)
+        assert sorted(one.session_id for one in listed) == sorted(sessions)
+        for session in sessions:
+            (brief,) = store.summaries(user, session_id=session, consistency=EVENTUAL)
+            (whole,) = store.history(user, session_id=session, consistency=EVENTUAL)
+            assert (brief.summary, whole) == (user + session, there[user, session])
