@@ -114,7 +114,9 @@ def read(store: ConversationStore, user: str) -> None:
         store.sessions(user, consistency=consistency)
 
 
-@pytest.mark.parametrize(("access", "calls"), [(Access.READ, read), (Access.WRITE, write)], ids=str)
+@pytest.mark.parametrize(
+    ("access", "calls"), [(Access.READ, read), (Access.WRITE, write)], ids=["read", "write"]
+)
 def test_a_policy_allows_what_is_asked_for_and_no_more(
     proxy: FaultProxy,
     store: DynamoConversationStore,
