@@ -91,17 +91,15 @@ def test_a_sound_store_passes_and_holds_nothing_after_it(
 def test_ours_pass(run: Run, url: str) -> None:
     result = run("conformance", url, "--clause", "S14", "--clause", "m4")
     assert result.code == 0, result.out
-    assert re.search(r"^result +2 passed, 0 failed, 0 skipped", result.out, re.MULTILINE)
-    assert re.findall(r"^([MS]\d+) .* (\d+) +0 +0$", result.out, re.MULTILINE) == [
-        ("M4", "1"),
-        ("S14", "1"),
-    ]
+    assert re.search(r"^result +[1-9]\d* passed, 0 failed, 0 skipped", result.out, re.MULTILINE)
+    listed = re.findall(r"^([MS]\d+) .* [1-9]\d* +0 +0$", result.out, re.MULTILINE)
+    assert {"M4", "S14"} <= set(listed)
     with open_store(url) as store:
         assert list(store.users()) == []
 
 
 def test_the_report_may_be_a_part_of_a_readme(run: Run) -> None:
-    result = run("conformance", "memory:", "--markdown", "-k", "outage or users_are_listed")
+    result = run("conformance", "memory:", "--markdown", "-k", "outage or listed_behind")
     assert result.code == 0
     assert "#### Conformance of memory: conversation\n\n| Fact | Value |\n| --- | --- |\n" in (
         result.out
@@ -304,7 +302,7 @@ class Stuck(Shared):
 
 def test_a_test_that_fails_behind_its_end_has_failed(run: Run, place: dict[str, Any]) -> None:
     register("conversation", "stuck", Stuck)
-    said = run("conformance", "stuck:", "-k", "users_are_listed or outage_ends", "--json").json
+    said = run("conformance", "stuck:", "-k", "listed_behind or outage_ends", "--json").json
     assert [one["test"] for one in said["failed"]] == [
         "test_an_outage_ends_every_call_with_an_error_that_says_so",
         "test_users_are_listed_behind_a_capability",
@@ -517,8 +515,8 @@ def test_a_fault_of_the_run_is_no_result() -> None:
 
     live = Live("conversation", load_config("shared:"))
     with pytest.raises(RuntimeError, match="no terminal for 1 of 1"):
-        run_suite(live, Selection(clauses=("S14",)), fail)
-    assert run_suite(live, Selection(clauses=("S14",)), no_progress)[0].outcome == "passed"
+        run_suite(live, Selection(clauses=("W4",)), fail)
+    assert run_suite(live, Selection(clauses=("W4",)), no_progress)[0].outcome == "passed"
 
 
 # -- the clauses ----------------------------------------------------------------------------------

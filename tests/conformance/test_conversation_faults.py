@@ -13,6 +13,7 @@ import pytest
 
 from ialstore import (
     AppendResult,
+    ConflictError,
     ConversationStore,
     IalStoreError,
     Message,
@@ -111,11 +112,17 @@ class BatchingStore(RemoteStore):
     ) -> AppendResult:
         result = AppendResult()
         lost: dict[str, list[str]] = {"not_stored": [], "unknown": []}
+        conflicts: list[str] = []
         failure: Exception | None = None
         for place in range(0, len(entries), BATCH):
             batch = entries[place : place + BATCH]
             try:
                 done = super()._append(op, user_id, batch)
+            except ConflictError as error:
+                conflicts += error.ids
+                lost["not_stored"] += [
+                    one.message.id for one in batch if one.message.id not in error.ids
+                ]
             except ConnectionError as error:
                 failure = error
                 kind = "not_stored" if isinstance(error, RefusedError) else "unknown"
@@ -124,15 +131,16 @@ class BatchingStore(RemoteStore):
                 result = AppendResult(
                     result.stored + done.stored, result.duplicates + done.duplicates
                 )
-        if failure is None:
+        if failure is None and not conflicts:
             return result
         if not result.stored:
-            raise failure
+            raise failure or ConflictError("stored with other content", ids=conflicts)
         raise PartialWriteError(
             "stored in part",
             stored=result.stored,
             duplicates=result.duplicates,
-            retryable=True,
+            conflicting=conflicts,
+            retryable=failure is not None,
             not_stored=lost["not_stored"],
             unknown=lost["unknown"],
         ) from failure

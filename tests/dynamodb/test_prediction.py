@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from ialstore import ConflictError, Consistency, Message, Units, meter
 from ialstore.testing.profiles import profile
 from ialstore.testing.servers import RunningServer
-from ialstore_backends.dynamodb import DynamoConversationStore, DynamoOptions, Prediction
+from ialstore_backends.dynamodb import DynamoConversationStore, DynamoOptions
+from ialstore_backends.dynamodb.prediction import Prediction
 
 STRONG, EVENTUAL = Consistency.STRONG, Consistency.EVENTUAL
 INDEXES = list(itertools.product((False, True), repeat=2))

@@ -230,7 +230,7 @@ def _read(reply: urllib3.BaseHTTPResponse, exchange: _Exchange) -> bytes:
 
 
 def _read_piece(reply: urllib3.BaseHTTPResponse, exchange: _Exchange) -> bytes:
-    if exchange.is_late():
+    if exchange.is_late():  # pragma: no cover - or the socket's own timeout comes first
         raise TimeoutError
     sock = getattr(reply.connection, "sock", None)
     if sock is not None:
