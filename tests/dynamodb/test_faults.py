@@ -302,7 +302,8 @@ def test_a_batch_that_never_ends_is_given_up_in_time(place: Place) -> None:
         report = place.store.bulk_load(messages)
     assert report.failed > 0
     assert report.written + report.failed == 25
-    assert report.written == len(place.there()) - 1
+    # What was on its way at the deadline may be there as well.
+    assert report.written <= len(place.there()) - 1 <= 25
 
     def nothing_done(request: ProxiedRequest) -> Decision:
         reply = {"Responses": {}, "UnprocessedKeys": request.json()["RequestItems"]}
