@@ -199,6 +199,7 @@ class DynamoConversationStore(ConversationStore):
             op.renew()
             removed += self._remove(op, user_id, None)
             marked = self._directory.mark_user(op, user_id)
+            op.renew()
             remaining = self._count(op, user_id)
             if not remaining:
                 break

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ialstore.cost import Units
@@ -100,9 +101,9 @@ class Directory:
             newest[key] = max(at, newest.get(key, 0))
         calls: list[Callable[[], None]] = []
         for user_id, year, days in _by_year(self._unknown_days(newest)):
-            calls.append(_later(self._add_days, op, user_id, year, days))
+            calls.append(partial(self._add_days, op, user_id, year, days))
         for (user_id, session_id), days, active in self._unknown_sessions(newest):
-            calls.append(_later(self._add_session, op, user_id, session_id, days, active))
+            calls.append(partial(self._add_session, op, user_id, session_id, days, active))
         try:
             self._side_by_side.run(calls)
         except IalStoreError as error:
@@ -281,7 +282,7 @@ class Directory:
             op.renew()
             self._side_by_side.run(
                 [
-                    _later(self._mark, op, user_id, row["timestamp_type"]["S"])
+                    partial(self._mark, op, user_id, row["timestamp_type"]["S"])
                     for row in rows[first : first + _MARKS]
                 ]
             )
@@ -340,10 +341,6 @@ class Directory:
             "user_date": {"S": self._layout.directory(user_id)},
             "timestamp_type": {"S": sort_key},
         }
-
-
-def _later(call: Callable[..., None], *args: Any) -> Callable[[], None]:
-    return lambda: call(*args)
 
 
 def _by_year(days: Iterable[tuple[str, int]]) -> list[tuple[str, int, list[int]]]:

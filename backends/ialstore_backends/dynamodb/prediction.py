@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ialstore.cost import Units, read_units, write_units
 from ialstore.model import Consistency, Message, encode_message
 from ialstore_backends.dynamodb.keys import Layout
 from ialstore_backends.dynamodb.rows import Draft, draft_row
-from ialstore_backends.dynamodb.schema import conversation_model
+from ialstore_backends.dynamodb.schema import conversation_model, table_definition
 from ialstore_backends.dynamodb.sizes import item_bytes
 
 if TYPE_CHECKING:
@@ -34,14 +34,13 @@ class Prediction:
     def __init__(self, options: DynamoOptions) -> None:
         self._model = conversation_model("", options)
         self._layout = Layout(options.spread)
-        schema: Any = self._model._get_schema()  # noqa: SLF001 - the one definition; a test guards it
         self._indexes: dict[str, set[str]] = {
-            one["index_name"]: {
+            one["IndexName"]: {
                 *_KEYS,
-                *(key["AttributeName"] for key in one["key_schema"]),
-                *one["projection"]["NonKeyAttributes"],
+                *(key["AttributeName"] for key in one["KeySchema"]),
+                *one["Projection"]["NonKeyAttributes"],
             }
-            for one in schema["global_secondary_indexes"]
+            for one in table_definition(self._model).get("GlobalSecondaryIndexes", ())
         }
 
     def append(
