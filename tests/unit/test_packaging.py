@@ -21,6 +21,7 @@ RUN_TIME_EXTRAS = {
     "prometheus",
     "sentence-transformers",
     "tiktoken",
+    "zstd",
 }
 EXTRAS = {"all", "testing"} | RUN_TIME_EXTRAS
 

@@ -1,0 +1,1 @@
+"""Vectors in DynamoDB, searched by codes: the table Conversation Embeddings."""
