@@ -238,7 +238,7 @@ def test_an_error_that_no_call_expects_is_not_hidden(
     monkeypatch.setattr(place.store._writer, "_put", fail)  # noqa: SLF001 - planted
     with pytest.raises(ZeroDivisionError):
         place.store.append(say(), say())
-    monkeypatch.setattr(place.store._writer, "_send_batch", fail)  # noqa: SLF001 - planted
+    monkeypatch.setattr(place.store._writer._access, "_send_batch", fail)  # noqa: SLF001 - planted
     with pytest.raises(ZeroDivisionError):
         place.store.bulk_load([say()])
 

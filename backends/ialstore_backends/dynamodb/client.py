@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
     from ialstore.operation import Operation
-    from ialstore_backends.dynamodb.options import DynamoOptions
+    from ialstore_backends.dynamodb.options import TableOptions
     from ialstore_backends.dynamodb.table import Item
 
 __all__ = ["DynamoClient"]
@@ -116,7 +116,7 @@ class DynamoClient:
         session: of botocore, with its credentials, in place of one made from the options.
     """
 
-    def __init__(self, options: DynamoOptions, session: Session | None = None) -> None:
+    def __init__(self, options: TableOptions, session: Session | None = None) -> None:
         self._options = options
         self._session = session
         self._driver = Late(self._make, inherited=False)
@@ -231,13 +231,13 @@ class DynamoClient:
         return client
 
 
-def _region(session: Session, options: DynamoOptions) -> str | None:
+def _region(session: Session, options: TableOptions) -> str | None:
     found = options.region or session.get_config_variable("region")
     # An emulator has none, but the signature needs a name.
     return found or ("us-east-1" if options.endpoint else None)
 
 
-def _session(options: DynamoOptions) -> Session:
+def _session(options: TableOptions) -> Session:
     session = botocore.session.Session(profile=options.profile)
     if not options.role:
         return session

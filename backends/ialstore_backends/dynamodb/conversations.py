@@ -91,7 +91,7 @@ class DynamoConversationStore(ConversationStore):
         self._side_by_side = SideBySide()
         table = Table(model, self._client, Layout(options.spread), self._side_by_side)
         self._table = table.name
-        self._schema = Schema(self._client, model, options)
+        self._schema = Schema(self._client, model, options, {"spread": options.spread})
         self._directory = Directory(table)
         self._reader = Reader(table, self._directory, options)
         self._writer = Writer(table, self._directory, self._reader)

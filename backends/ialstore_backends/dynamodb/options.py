@@ -13,26 +13,21 @@ from ialstore.errors import ConfigurationError, InvalidInputError
 if TYPE_CHECKING:
     from ialstore.url import StoreURL
 
-__all__ = ["DynamoOptions", "table_prefix"]
+__all__ = ["DynamoOptions", "TableOptions", "table_prefix"]
 
 _SPREADS: Final = tuple(2**power for power in range(9))
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
-class DynamoOptions:
-    """Where the tables are, how they are laid out, and what ``setup`` asks for.
+class TableOptions:
+    """Where a table is, and what ``setup`` asks for.
 
     Attributes:
         region: of AWS; otherwise that of the environment or profile.
         endpoint: in place of AWS's own, such as that of an emulator.
         profile: of the AWS configuration files.
         role: ARN of a role to assume; its credentials are renewed before they expire.
-        user_time_index: whether messages enter the index by user and time.
-        session_index: whether messages enter the index by session.
-        spread: partitions that the messages of one user and day are spread over: 1 to 256, a power
-            of 2. More of them make strong reads of one session among many cheaper, and reads of
-            all of a user's sessions dearer. Part of the layout: it can't change later.
         billing: ``on-demand``, or ``provisioned`` with ``read_units`` and ``write_units``.
         read_units: a second, of the table and each index.
         write_units: a second, of the table and each index.
@@ -46,9 +41,6 @@ class DynamoOptions:
     endpoint: str | None = field(default=None, repr=False)
     profile: str | None = None
     role: str | None = None
-    user_time_index: bool = True
-    session_index: bool = True
-    spread: int = 1
     billing: Literal["on-demand", "provisioned"] = "on-demand"
     read_units: int = 5
     write_units: int = 5
@@ -63,8 +55,6 @@ class DynamoOptions:
         for name in ("read_units", "write_units"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} must be at least 1")
-        if self.spread not in _SPREADS:
-            raise InvalidInputError("spread must be a power of 2, from 1 to 256")
         self.tag_pairs()
 
     def tag_pairs(self) -> dict[str, str]:
@@ -80,6 +70,28 @@ class DynamoOptions:
                 raise InvalidInputError("tags are key:value, separated by commas, each key once")
             pairs[key] = value
         return pairs
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoOptions(TableOptions):
+    """Where the table of conversations is, how it is laid out, and what ``setup`` asks for.
+
+    Attributes:
+        user_time_index: whether messages enter the index by user and time.
+        session_index: whether messages enter the index by session.
+        spread: partitions that the messages of one user and day are spread over: 1 to 256, a power
+            of 2. More of them make strong reads of one session among many cheaper, and reads of
+            all of a user's sessions dearer. Part of the layout: it can't change later.
+    """
+
+    user_time_index: bool = True
+    session_index: bool = True
+    spread: int = 1
+
+    def __post_init__(self) -> None:
+        TableOptions.__post_init__(self)  # a class with slots is made twice: super() is not it
+        if self.spread not in _SPREADS:
+            raise InvalidInputError("spread must be a power of 2, from 1 to 256")
 
 
 def table_prefix(url: StoreURL) -> str:

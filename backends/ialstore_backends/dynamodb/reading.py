@@ -14,6 +14,7 @@ from ialstore.errors import CorruptError, UnavailableError
 from ialstore.ids import HIGHEST_ID, LOWEST_ID, next_id, session_hash
 from ialstore.model import Message
 from ialstore_backends.dynamodb import keys
+from ialstore_backends.dynamodb.access import RowAccess
 from ialstore_backends.dynamodb.rows import is_live, message_of
 from ialstore_backends.dynamodb.table import SESSION_INDEX, USER_TIME_INDEX, key_of
 
@@ -89,6 +90,7 @@ class Reader:
         self._table = table.name
         self._layout = table.layout
         self._side_by_side = table.side_by_side
+        self._access = RowAccess(table.client, table.name, table.side_by_side)
         self._directory = directory
         self._by_user_time = options.user_time_index
         self._by_session = options.session_index
@@ -302,30 +304,7 @@ class Reader:
 
     def items(self, op: Operation, wanted: Sequence[Item], *, strong: bool) -> list[Item]:
         """Return the rows of keys, in no order; those that are not there are left out."""
-        if len(wanted) == 1:
-            params = {"TableName": self._table, "Key": wanted[0], "ConsistentRead": strong}
-            answer = self._client.call(op, "GetItem", params)
-            return [answer["Item"]] if "Item" in answer else []
-        batches = [
-            wanted[first : first + _BATCH_KEYS] for first in range(0, len(wanted), _BATCH_KEYS)
-        ]
-        found = self._side_by_side.run(
-            [partial(self._batch, op, batch, strong=strong) for batch in batches]
-        )
-        return [row for rows in found for row in rows]
-
-    def _batch(self, op: Operation, wanted: Sequence[Item], *, strong: bool) -> list[Item]:
-        rows: list[Item] = []
-        rest: Sequence[Item] = wanted
-        pause = self._client.pauses(op)
-        while rest:
-            params = {"RequestItems": {self._table: {"Keys": list(rest), "ConsistentRead": strong}}}
-            answer = self._client.call(op, "BatchGetItem", params)
-            rows += answer.get("Responses", {}).get(self._table, [])
-            rest = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
-            if rest:
-                pause()
-        return rows
+        return self._access.items(op, wanted, strong=strong)
 
     # -- messages -------------------------------------------------------------------------------
 

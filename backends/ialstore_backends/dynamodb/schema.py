@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
     from ialstore.operation import Operation
     from ialstore_backends.dynamodb.client import DynamoClient
-    from ialstore_backends.dynamodb.options import DynamoOptions
+    from ialstore_backends.dynamodb.options import DynamoOptions, TableOptions
 
-__all__ = ["ConversationRow", "Schema", "conversation_model", "table_definition"]
+__all__ = ["FORMAT", "ConversationRow", "Schema", "conversation_model", "table_definition"]
 
 FORMAT: Final = 1
 """Of rows and keys; a table with a higher one was written by a newer library."""
 
 TTL_ATTRIBUTE: Final = "expires_at"
-_LAYOUT_KEY: Final = {"user_date": {"S": "#"}, "timestamp_type": {"S": "layout"}}
+_LAYOUT_KEY: Final = ("#", "layout")
 """No user's partition: the id of a user is not empty, and has no ``#`` in a key."""
 _BILLING: Final = {"on-demand": "PAY_PER_REQUEST", "provisioned": "PROVISIONED"}
 _ACTIVE: Final = "ACTIVE"
@@ -118,7 +118,7 @@ def conversation_model(prefix: str, options: DynamoOptions) -> type[Conversation
     return type("ConversationRow", (ConversationRow,), members)
 
 
-def table_definition(model: type[ConversationRow]) -> dict[str, Any]:
+def table_definition(model: type[Model]) -> dict[str, Any]:
     """Return keys and indexes of a model, as ``CreateTable`` takes them."""
     schema: Any = model._get_schema()  # noqa: SLF001 - the one definition; a test guards it
     indexes = [
@@ -140,15 +140,32 @@ def table_definition(model: type[ConversationRow]) -> dict[str, Any]:
 
 
 class Schema:
-    """Makes the table and compares it with what is expected."""
+    """Makes a table and compares it with what is expected.
+
+    A row beside those of users says how the table is laid out.
+
+    Args:
+        client: sends the requests.
+        model: of the table; its attributes hold those of the row, too.
+        options: what ``setup`` asks for.
+        layout: what the row says besides ``format``; checked are numbers and texts that stand
+            here.
+    """
 
     def __init__(
-        self, client: DynamoClient, model: type[ConversationRow], options: DynamoOptions
+        self,
+        client: DynamoClient,
+        model: type[Model],
+        options: TableOptions,
+        layout: Mapping[str, int | str],
     ) -> None:
         self._client = client
-        self._table: str = model.Meta.table_name
         self._definition = table_definition(model)
+        self._table: str = self._definition["TableName"]
         self._options = options
+        self._layout = layout
+        names = [one["AttributeName"] for one in self._definition["KeySchema"]]
+        self._key = {name: {"S": value} for name, value in zip(names, _LAYOUT_KEY, strict=True)}
 
     # -- setup ----------------------------------------------------------------------------------
 
@@ -179,11 +196,11 @@ class Schema:
                 "PutItem",
                 {
                     "Item": {
-                        **_LAYOUT_KEY,
+                        **self._key,
                         "format": {"N": str(FORMAT)},
-                        "spread": {"N": str(self._options.spread)},
+                        **{name: _stored(value) for name, value in self._layout.items()},
                     },
-                    "ConditionExpression": "attribute_not_exists(user_date)",
+                    "ConditionExpression": f"attribute_not_exists({next(iter(self._key))})",
                 },
             )
 
@@ -234,7 +251,8 @@ class Schema:
         if found is None:
             return [f"{self._table} is not there; run ialstore setup"]
         of_keys = list(self._of_keys(found))
-        layout = () if of_keys else self._of_layout(op)  # with other keys it can't be read
+        # With other keys it can't be read.
+        layout = () if of_keys else self.of_layout(self.layout(op))
         differences = [
             *layout,
             *of_keys,
@@ -244,18 +262,34 @@ class Schema:
         ]
         return [f"{self._table}: {difference}" for difference in differences]
 
-    def _of_layout(self, op: Operation) -> Iterator[str]:
-        row = self._call(op, "GetItem", {"Key": _LAYOUT_KEY, "ConsistentRead": True}).get("Item")
+    def layout(self, op: Operation) -> dict[str, int | str] | None:
+        """Return what the row of the layout says, or None where there is none.
+
+        Raises:
+            StoreNotReadyError: its format is newer than this library, or there is no table.
+        """
+        row = self._call(op, "GetItem", {"Key": self._key, "ConsistentRead": True}).get("Item")
         if row is None:
-            yield "it was not set up by ialstore; run ialstore setup"
-            return
+            return None
         if int(row["format"]["N"]) > FORMAT:
             raise StoreNotReadyError(
                 f"{self._table} has format {row['format']['N']}, newer than this library's "
                 f"{FORMAT}; upgrade ialstore"
             )
-        if int(row["spread"]["N"]) != self._options.spread:
-            yield f"spread is {row['spread']['N']}, not {self._options.spread}"
+        return {
+            name: int(value["N"]) if "N" in value else str(value["S"])
+            for name, value in row.items()
+            if name not in self._key
+        }
+
+    def of_layout(self, found: Mapping[str, int | str] | None) -> Iterator[str]:
+        """Yield how a row of the layout differs from what is expected."""
+        if found is None:
+            yield "it was not set up by ialstore; run ialstore setup"
+            return
+        for name, value in self._layout.items():
+            if found.get(name) != value:
+                yield f"{name} is {found.get(name)}, not {value}"
 
     def _of_keys(self, found: dict[str, Any]) -> Iterator[str]:
         wanted = _shown_keys(self._definition["KeySchema"])
@@ -330,6 +364,10 @@ class Schema:
     def _call(self, op: Operation, operation: str, params: dict[str, Any]) -> dict[str, Any]:
         op.renew()
         return self._client.call(op, operation, {"TableName": self._table, **params})
+
+
+def _stored(value: int | str) -> dict[str, str]:
+    return {"N": str(value)} if isinstance(value, int) else {"S": value}
 
 
 def _shown_keys(schema: Iterable[Mapping[str, str]]) -> str:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ialstore.cost import Units, write_units
 from ialstore.errors import ConflictError, IalStoreError, Outcome, PartialWriteError
 from ialstore.model import AppendResult, EncodedMessage
+from ialstore_backends.dynamodb.access import RowAccess, UnwrittenError, put_request
 from ialstore_backends.dynamodb.rows import Draft, draft_row, is_live
 from ialstore_backends.dynamodb.sizes import item_bytes
 from ialstore_backends.dynamodb.table import ConditionFailedError, key_of
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Writer"]
 
 _ATTEMPT_BYTES: Final = 8
-_BATCH_ITEMS: Final = 25
 
 _STORED, _DUPLICATE, _CONFLICT = "stored", "duplicate", "conflict"
 
@@ -52,6 +52,7 @@ class Writer:
         self._table = table.name
         self._layout = table.layout
         self._side_by_side = table.side_by_side
+        self._access = RowAccess(table.client, table.name, table.side_by_side)
         self._directory = directory
         self._reader = reader
 
@@ -223,27 +224,15 @@ class Writer:
         return removed
 
     def _delete_one(self, op: Operation, key: Item) -> _Removed:
-        params = {
-            "TableName": self._table,
-            "Key": key,
-            # Without it DynamoDB Local gives the old item to several deletes at once.
-            "ConditionExpression": "attribute_exists(user_date)",
-            "ReturnValues": "ALL_OLD",
-        }
-        try:
-            old: Item = self._client.call(op, "DeleteItem", params)["Attributes"]
-        except ConditionFailedError:
-            op.add(Units(write=1))  # the service bills it, but reports nothing
+        old = self._access.delete(op, key)
+        if old is None:
             return _Removed(was_live=False)
         self._drop_parts(op, self._reader.part_keys(old))
         return _Removed(was_live=is_live(old, op.now))
 
     def delete_rows(self, op: Operation, wanted: Sequence[Item]) -> None:
         """Delete rows by key, whatever they are."""
-        try:
-            self.batch(op, [{"DeleteRequest": {"Key": key}} for key in wanted])
-        except _UnwrittenError as error:
-            raise error.cause from error
+        self._access.delete_rows(op, wanted)
 
     def _drop_parts(self, op: Operation, wanted: Sequence[Item]) -> None:
         """Delete parts that no head names any more; what fails is left to ``optimize``."""
@@ -258,14 +247,14 @@ class Writer:
         self._directory.announce(op, last.values())
         drafts = [self._draft(entry) for entry in last.values()]
         try:
-            self.batch(op, [_put_request(part) for draft in drafts for part in draft.parts])
-        except _UnwrittenError as error:
+            self._access.batch(op, [put_request(part) for draft in drafts for part in draft.parts])
+        except UnwrittenError as error:
             error.cause.outcome = Outcome.NOT_APPLIED  # of the messages
             raise error.cause from error
         by_key = {_sort_of(draft.item): draft.entry.message.id for draft in drafts}
         try:
-            self.batch(op, [_put_request(draft.item) for draft in drafts])
-        except _UnwrittenError as error:
+            self._access.batch(op, [put_request(draft.item) for draft in drafts])
+        except UnwrittenError as error:
             missing = [by_key[_sort_of(one["PutRequest"]["Item"])] for one in error.requests]
             wanted = set(missing)
             raise PartialWriteError(
@@ -275,53 +264,6 @@ class Writer:
                 unknown=missing,
                 retryable=True,
             ) from error.cause
-
-    def batch(self, op: Operation, requests: Sequence[dict[str, Any]]) -> None:
-        """Send put and delete requests, 25 at a time and several at once, until all are done.
-
-        Raises:
-            _UnwrittenError: some were not done in time, or could not be sent.
-        """
-        batches = [
-            requests[first : first + _BATCH_ITEMS]
-            for first in range(0, len(requests), _BATCH_ITEMS)
-        ]
-        lost: list[dict[str, Any]] = []
-        causes: list[IalStoreError] = []
-        outcomes = self._side_by_side.outcomes(
-            [partial(self._send_batch, op, one) for one in batches]
-        )
-        for outcome in outcomes:
-            if isinstance(outcome, _UnwrittenError):
-                lost += outcome.requests
-                causes.append(outcome.cause)
-            elif isinstance(outcome, BaseException):
-                raise outcome
-        if lost:
-            raise _UnwrittenError(lost, causes[0])
-
-    def _send_batch(self, op: Operation, requests: Sequence[dict[str, Any]]) -> None:
-        rest = list(requests)
-        pause = self._client.pauses(op)
-        try:
-            while rest:
-                answer = self._client.call(
-                    op, "BatchWriteItem", {"RequestItems": {self._table: rest}}
-                )
-                rest = _as_sent(answer.get("UnprocessedItems", {}).get(self._table, []))
-                if rest:
-                    pause()
-        except IalStoreError as error:
-            raise _UnwrittenError(rest, error) from error
-
-
-class _UnwrittenError(Exception):
-    """Requests of a batch that were not done, as far as is known."""
-
-    def __init__(self, requests: Sequence[dict[str, Any]], cause: IalStoreError) -> None:
-        super().__init__(f"{len(requests)} requests of a batch were not done")
-        self.requests = list(requests)
-        self.cause = cause
 
 
 def _compared(draft: Draft, item: Item) -> str:
@@ -334,19 +276,5 @@ def _compared(draft: Draft, item: Item) -> str:
     return _STORED if base64.b64decode(attempt) == mine else _DUPLICATE
 
 
-def _put_request(item: Item) -> dict[str, Any]:
-    return {"PutRequest": {"Item": item}}
-
-
 def _sort_of(item: Item) -> str:
     return f"{item['user_date']['S']}\0{item['timestamp_type']['S']}"
-
-
-def _as_sent(unprocessed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return requests as botocore takes them: binary values are base64 in a reply."""
-    for request in unprocessed:
-        for item in request.get("PutRequest", {}).values():
-            for value in item.values():
-                if "B" in value:
-                    value["B"] = base64.b64decode(value["B"])
-    return list(unprocessed)
