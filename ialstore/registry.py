@@ -165,6 +165,9 @@ BUILT_IN: Final = (
         "ialstore_backends.token_counters:TiktokenCounter",
         "ialstore[tiktoken]",
     ),
+    Registration(
+        "vector", "lsh+dynamodb", "ialstore_backends.lsh:LshDynamoIndex", "ialstore[dynamodb]"
+    ),
     Registration("vector", "memory", "ialstore_backends.memory:MemoryVectorIndex"),
     Registration("vector", "sqlite", "ialstore_backends.sqlite:SqliteVectorIndex"),
     *_wrappers("vector", "VectorIndex"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ialstore.cost import Units
-from ialstore.errors import IalStoreError
+from ialstore.cost import Units, write_units
+from ialstore.errors import IalStoreError, Outcome
+from ialstore_backends.dynamodb.sizes import item_bytes
 from ialstore_backends.dynamodb.table import ConditionFailedError
 
 if TYPE_CHECKING:
@@ -67,21 +68,45 @@ class RowAccess:
                 pause()
         return rows
 
-    def delete(self, op: Operation, key: Item) -> Item | None:
-        """Delete a row and return it; of concurrent deletes exactly one gets it, others None."""
+    def delete(
+        self, op: Operation, key: Item, condition: str | None = None, values: Item | None = None
+    ) -> Item | None:
+        """Delete a row and return it; of concurrent deletes exactly one gets it, others None.
+
+        Args:
+            op: the running call.
+            key: of the row.
+            condition: under which it is deleted, in place of that it is there.
+            values: of that condition.
+        """
         params = {
             "TableName": self._table,
             "Key": key,
             # Without it DynamoDB Local gives the old item to several deletes at once.
-            "ConditionExpression": f"attribute_exists({next(iter(key))})",
+            "ConditionExpression": condition or f"attribute_exists({next(iter(key))})",
             "ReturnValues": "ALL_OLD",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
+        if values is not None:
+            params["ExpressionAttributeValues"] = values
         try:
             old: Item = self._client.call(op, "DeleteItem", params)["Attributes"]
-        except ConditionFailedError:
-            op.add(Units(write=1))  # the service bills it, but reports nothing
+        except ConditionFailedError as error:
+            # The service bills it, but reports nothing.
+            there = 0 if error.item is None else item_bytes(error.item, is_wire=True)
+            op.add(Units(write=write_units(there)))
             return None
         return old
+
+    def delete_each(self, op: Operation, deletes: Sequence[Callable[[], bool]]) -> int:
+        """Make deletes side by side; return how many of them say that a live row went by them."""
+        outcomes = self._side_by_side.outcomes(deletes)
+        errors = [one for one in outcomes if isinstance(one, BaseException)]
+        removed = sum(one is True for one in outcomes)
+        if errors:
+            op.is_partly_applied = op.is_partly_applied or removed > 0
+            raise errors[0]
+        return removed
 
     def delete_rows(self, op: Operation, wanted: Sequence[Item]) -> None:
         """Delete rows by key, whatever they are."""
@@ -94,7 +119,8 @@ class RowAccess:
         """Send put and delete requests, 25 at a time and several at once, until all are done.
 
         Raises:
-            UnwrittenError: some were not done in time, or could not be sent.
+            UnwrittenError: some were not done in time, or could not be sent; its cause is one that
+                leaves open what was done, if there is any.
         """
         batches = [
             requests[first : first + _BATCH_ITEMS]
@@ -112,7 +138,7 @@ class RowAccess:
             elif isinstance(outcome, BaseException):
                 raise outcome
         if lost:
-            raise UnwrittenError(lost, causes[0])
+            raise UnwrittenError(lost, max(causes, key=lambda one: one.outcome is Outcome.UNKNOWN))
 
     def _send_batch(self, op: Operation, requests: Sequence[dict[str, Any]]) -> None:
         rest = list(requests)

@@ -14,7 +14,6 @@ from ialstore.ids import id_microseconds
 from ialstore.listing import HistoryQuery, Rows, activity_rows, take_rows
 from ialstore.model import (
     AppendResult,
-    Consistency,
     EncodedMessage,
     EraseReport,
     Message,
@@ -32,7 +31,7 @@ from ialstore_backends.dynamodb.parallel import SideBySide
 from ialstore_backends.dynamodb.policy import policy
 from ialstore_backends.dynamodb.reading import Range, Reader
 from ialstore_backends.dynamodb.rows import row_bytes, summary_of
-from ialstore_backends.dynamodb.table import TABLE, Table, key_of
+from ialstore_backends.dynamodb.table import DRIVERS, TABLE, Table, is_strong, key_of
 from ialstore_backends.dynamodb.writing import Writer
 
 if TYPE_CHECKING:
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DynamoConversationStore"]
 
-_DRIVERS: Final = ("botocore", "orjson", "pynamodb", "urllib3")
 _ROUNDS: Final = 3
 _PAGE: Final = 1000
 _EVER: Final = -1
@@ -80,11 +78,12 @@ class DynamoConversationStore(ConversationStore):
     ) -> None:
         super().__init__(**settings)
         options = options or DynamoOptions()
-        for module in _DRIVERS:
+        for module in DRIVERS:
             require(module, extra="dynamodb", needed_by="dynamodb")
         # They import the drivers.
         from ialstore_backends.dynamodb.client import DynamoClient
-        from ialstore_backends.dynamodb.schema import Schema, conversation_model
+        from ialstore_backends.dynamodb.definition import Schema
+        from ialstore_backends.dynamodb.schema import conversation_model
 
         model = conversation_model(prefix, options)
         self._client = DynamoClient(options, session)
@@ -132,16 +131,16 @@ class DynamoConversationStore(ConversationStore):
     # -- reading --------------------------------------------------------------------------------
 
     def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, Message]:
-        return self._reader.get(op, user_id, ids, strong=_is_strong(op))
+        return self._reader.get(op, user_id, ids, strong=is_strong(op))
 
     def _history(self, op: Operation, query: HistoryQuery) -> Rows[Message]:
-        wanted = Range.of(query, op, strong=_is_strong(op))
+        wanted = Range.of(query, op, strong=is_strong(op))
         page = take_rows(self._reader.rows(op, wanted, query.limit), query.limit, row_bytes)
         messages = self._reader.messages(op, query.user_id, page.items)
         return Rows(messages, more=page.more or len(page.items) == query.limit)
 
     def _summaries(self, op: Operation, query: HistoryQuery) -> Rows[MessageSummary]:
-        wanted = Range.of(query, op, strong=_is_strong(op))
+        wanted = Range.of(query, op, strong=is_strong(op))
         if self._reader.has_index(wanted):
             rows = list(islice(self._reader.entries(op, wanted, query.limit), query.limit))
         else:
@@ -152,7 +151,7 @@ class DynamoConversationStore(ConversationStore):
     def _sessions(
         self, op: Operation, user_id: str, limit: int, after: SessionInfo | None
     ) -> Rows[SessionInfo]:
-        listed = self._directory.sessions(op, user_id, strong=_is_strong(op))
+        listed = self._directory.sessions(op, user_id, strong=is_strong(op))
         unsure = [one for one in listed if one.active is None]
         newest = self._side_by_side.run([partial(self._newest, op, user_id, one) for one in unsure])
         active = {one.session_id: one.active for one in listed if one.active is not None}
@@ -232,7 +231,3 @@ class DynamoConversationStore(ConversationStore):
     def _after_fork(self) -> None:  # pragma: no cover - runs in forked children only
         self._side_by_side.forget()
         self._directory.forget()
-
-
-def _is_strong(op: Operation) -> bool:
-    return op.consistency is not Consistency.EVENTUAL

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from ialstore.cost import Units, read_units, write_units
 from ialstore.model import Consistency, Message, encode_message
+from ialstore_backends.dynamodb.definition import table_definition
 from ialstore_backends.dynamodb.keys import Layout
 from ialstore_backends.dynamodb.rows import Draft, draft_row
-from ialstore_backends.dynamodb.schema import conversation_model, table_definition
+from ialstore_backends.dynamodb.schema import conversation_model
 from ialstore_backends.dynamodb.sizes import item_bytes
 
 if TYPE_CHECKING:

@@ -5,24 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ialstore.model import Consistency
+
 if TYPE_CHECKING:
+    from ialstore.operation import Operation
     from ialstore_backends.dynamodb.client import DynamoClient
     from ialstore_backends.dynamodb.keys import Layout
     from ialstore_backends.dynamodb.parallel import SideBySide
     from ialstore_backends.dynamodb.schema import ConversationRow
 
 __all__ = [
+    "DRIVERS",
+    "LAYOUT_PARTITION",
     "SESSION_INDEX",
     "TABLE",
     "USER_TIME_INDEX",
     "ConditionFailedError",
     "Item",
     "Table",
+    "is_strong",
     "key_of",
 ]
 
 Item = dict[str, dict[str, Any]]
 """An item as the wire has it: ``{"name": {"S": "text"}}``; binary values are base64 texts."""
+
+DRIVERS: Final = ("botocore", "orjson", "pynamodb", "urllib3")
+"""What has to be installed."""
+
+LAYOUT_PARTITION: Final = "#"
+"""No user's partition: the id of a user is not empty, and has no ``#`` in a key."""
 
 TABLE: Final = "conversation-history-v2"
 USER_TIME_INDEX: Final = "UserTimeIndex"
@@ -55,6 +67,11 @@ class Table:
         """Its whole name."""
         name: str = self.model.Meta.table_name
         return name
+
+
+def is_strong(op: Operation) -> bool:
+    """Return whether a call asks for strong reads."""
+    return op.consistency is not Consistency.EVENTUAL
 
 
 def key_of(row: Item) -> Item:

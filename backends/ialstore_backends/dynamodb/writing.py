@@ -7,7 +7,6 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -30,17 +29,6 @@ __all__ = ["Writer"]
 _ATTEMPT_BYTES: Final = 8
 
 _STORED, _DUPLICATE, _CONFLICT = "stored", "duplicate", "conflict"
-
-
-@dataclass(frozen=True, slots=True)
-class _Removed:
-    """What a delete found.
-
-    Attributes:
-        was_live: whether it was a message that had not expired.
-    """
-
-    was_live: bool
 
 
 class Writer:
@@ -213,22 +201,15 @@ class Writer:
 
     def delete(self, op: Operation, wanted: Sequence[Item]) -> int:
         """Delete messages by the keys of their rows; return how many live ones went by it."""
-        outcomes = self._side_by_side.outcomes(
-            [partial(self._delete_one, op, key) for key in wanted]
-        )
-        errors = [one for one in outcomes if isinstance(one, BaseException)]
-        removed = sum(1 for one in outcomes if isinstance(one, _Removed) and one.was_live)
-        if errors:
-            op.is_partly_applied = op.is_partly_applied or removed > 0
-            raise errors[0]
-        return removed
+        return self._access.delete_each(op, [partial(self._delete_one, op, key) for key in wanted])
 
-    def _delete_one(self, op: Operation, key: Item) -> _Removed:
+    def _delete_one(self, op: Operation, key: Item) -> bool:
+        """Return whether a live message went by it."""
         old = self._access.delete(op, key)
         if old is None:
-            return _Removed(was_live=False)
+            return False
         self._drop_parts(op, self._reader.part_keys(old))
-        return _Removed(was_live=is_live(old, op.now))
+        return is_live(old, op.now)
 
     def delete_rows(self, op: Operation, wanted: Sequence[Item]) -> None:
         """Delete rows by key, whatever they are."""

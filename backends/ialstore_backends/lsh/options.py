@@ -1,0 +1,41 @@
+"""What the URL of an index may say: ``lsh+dynamodb://PREFIX?region=eu-west-1&chunks=4``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ialstore.errors import InvalidInputError
+from ialstore_backends.dynamodb.options import TableOptions
+from ialstore_backends.lsh.codec import CodecName, CompressionName
+
+__all__ = ["LshOptions"]
+
+_MOST_CHUNKS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LshOptions(TableOptions):
+    """Where the table of vectors is, how it is laid out, and what ``setup`` asks for.
+
+    Attributes:
+        layout: ``gsi``: codes in an index of the table. Part of the table: it can't change later.
+        chunks: partitions that the vectors of one user are spread over, 1 to 100. Each bears a
+            thousand writes a second; a search asks all of them. Part of the table.
+        codec: how vectors are kept: ``int8`` with a scale, ``float16`` or ``float32``. Part of the
+            table, since it decides what ``get`` returns.
+        compression: of vectors: ``none``, ``zlib`` or ``zstd``; may change at any time.
+        strong_reads: whether reads are strongly consistent unless they ask for less. A strong
+            search is exact and reads every row of the user; without them, searches use the index.
+    """
+
+    layout: Literal["gsi"] = "gsi"
+    chunks: int = 10
+    codec: CodecName = "int8"
+    compression: CompressionName = "none"
+    strong_reads: bool = True
+
+    def __post_init__(self) -> None:
+        TableOptions.__post_init__(self)  # a class with slots is made twice: super() is not it
+        if not 1 <= self.chunks <= _MOST_CHUNKS:
+            raise InvalidInputError(f"chunks must be 1 to {_MOST_CHUNKS}")

@@ -1,0 +1,130 @@
+"""Vectors as items of the table, and back.
+
+Written through the PynamoDB model; read below it, straight from the JSON of the wire.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ialstore._text import check_text, from_seconds
+from ialstore.decoding import DAMAGE, shown_id, stored_role
+from ialstore.errors import CorruptError
+from ialstore.vector_model import EncodedRecord, IndexSpec
+from ialstore_backends.lsh.codec import decode
+from ialstore_backends.lsh.hyperplanes import codes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ialstore_backends.dynamodb.table import Item
+    from ialstore_backends.lsh.codec import VectorCodec
+    from ialstore_backends.lsh.schema import EmbeddingRow
+    from ialstore_backends.lsh.table import Chunks
+
+__all__ = ["items_of", "records_of", "session_of"]
+
+_SESSION: Final = "session"
+_EXPIRES: Final = "expires"
+
+
+def items_of(
+    records: Sequence[tuple[str, EncodedRecord]],
+    model: type[EmbeddingRow],
+    chunks: Chunks,
+    codec: VectorCodec,
+) -> list[Item]:
+    """Return the rows of pairs of user and record, as botocore takes them."""
+    vectors = np.array([record.vector for _, record in records])
+    return [
+        model(
+            user_chunk=chunks.of(user_id, record.id),
+            embedding_id=record.id,
+            similarity_hash=code,
+            vector_compressed=blob,
+            metadata=_metadata(record),
+            text=record.text,
+            expires_at=record.expires,
+        ).serialize()
+        for (user_id, record), code, blob in zip(
+            records, codes(vectors), codec.encode(vectors), strict=True
+        )
+    ]
+
+
+def _metadata(record: EncodedRecord) -> str:
+    """Return what an entry of the index holds beside the vector; the role is in the id."""
+    fields: dict[str, Any] = {_SESSION: record.session_id}
+    if record.expires is not None:
+        fields[_EXPIRES] = record.expires
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def records_of(items: Sequence[Item], spec: IndexSpec) -> list[EncodedRecord]:
+    """Return the records of rows, or of entries of the index, which hold no text.
+
+    Raises:
+        CorruptError: one is not what was written.
+    """
+    blobs: list[bytes] = []
+    fields: list[tuple[str, dict[str, Any]]] = []
+    for item in items:
+        one = ""
+        try:
+            one = item["embedding_id"]["S"]
+            fields.append((one, json.loads(item["metadata"]["S"])))
+            blobs.append(base64.b64decode(item["vector_compressed"]["B"], validate=True))
+        except DAMAGE as error:
+            raise _damaged(one) from error
+    vectors = decode(blobs, spec.dimension)
+    good: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(vectors), axis=1)
+    if spec.metric == "cosine":
+        good &= np.logical_or.reduce(vectors != 0, axis=1)
+    vectors.flags.writeable = False
+    records: list[EncodedRecord] = []
+    for (one, beside), item, vector, is_good in zip(
+        fields, items, vectors, good.tolist(), strict=True
+    ):
+        try:
+            records.append(_record(one, beside, item, vector))
+        except DAMAGE as error:
+            raise _damaged(one) from error
+        if not is_good:
+            raise _damaged(one)
+    return records
+
+
+def _record(
+    one: str, beside: dict[str, Any], item: Item, vector: NDArray[np.float32]
+) -> EncodedRecord:
+    """Return a record, or raise one of ``DAMAGE``."""
+    session_id, expires = beside[_SESSION], beside.get(_EXPIRES)
+    check_text(session_id, "session")
+    if expires is not None:
+        from_seconds(expires)
+    text = item["text"]["S"] if "text" in item else None
+    return EncodedRecord(one, vector, session_id, stored_role(one, session_id), text, expires)
+
+
+def session_of(item: Item) -> str:
+    """Return the session of a row that was read without its vector.
+
+    Raises:
+        CorruptError: it is not what was written.
+    """
+    try:
+        session: str = json.loads(item["metadata"]["S"])[_SESSION]
+    except DAMAGE as error:
+        raise _damaged(item["embedding_id"]["S"]) from error
+    return session
+
+
+def _damaged(one: object) -> CorruptError:
+    return CorruptError(
+        f"the stored vector {shown_id(one)} is damaged; delete it and upsert it again"
+    )
