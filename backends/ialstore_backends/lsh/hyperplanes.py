@@ -83,10 +83,11 @@ def runs(cells: NDArray[np.bool_], read: NDArray[np.bool_], gap: float) -> Cells
 class Probing:
     """Says which cells hold a wanted share of the nearest of one query.
 
-    Given the angle to a neighbour, and no more, the chance that it lies on the other side of a
-    hyperplane is known: the products of a random normal with two unit vectors at an angle t are
-    normal with correlation cos(t), so that it is Phi(-|m| / tan(t)), m being the product with the
-    query. Those found so far are no nearer than the nearest: so the share is a lower bound.
+    Given the angle t to a neighbour, and no more, the chance that it lies on the other side of a
+    hyperplane is known: the products of a random normal with two unit vectors are normal with
+    correlation cos(t), so that it is Phi(-|m| / tan(t)), m being the product with the query. Those
+    found so far are no nearer than the nearest, and where a score leaves the angle open, the widest
+    is taken: so the share is a lower bound.
 
     Args:
         vector: the query.
@@ -97,23 +98,21 @@ class Probing:
         wide = vector.astype(np.float64)
         self._length = math.sqrt(wide.dot(wide))
         self._metric = metric
-        margins = _planes(len(vector))[:DEPTH] @ wide
-        if metric != "euclidean" and self._length:
-            margins /= self._length
+        margins = _planes(len(vector))[:DEPTH] @ wide / (self._length or 1.0)
         self._margins = np.abs(margins)
         self._flipped = _SIDES ^ (margins > 0)
 
     def wanted(
-        self, scores: Sequence[float], longest: float, share: float
+        self, scores: Sequence[float], lengths: tuple[float, float], share: float
     ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         """Return the fewest cells in which a share of neighbours lies, and the chance of each.
 
         Args:
             scores: of the best found so far.
-            longest: no vector is longer, as far as is known; only asked under ``dot``.
+            lengths: of the shortest and the longest vector, as far as is known.
             share: of the neighbours, 0 to 1.
         """
-        slopes = np.array([self._slope(score, longest) for score in scores])
+        slopes = np.array([self._slope(score, *lengths) for score in scores])
         away = _normal(-self._margins[None, :] * slopes[:, None])  # of each neighbour and plane
         chances = np.where(self._flipped[None], away[:, None, :], 1 - away[:, None, :])
         chance = chances.prod(axis=2).mean(axis=0)
@@ -123,21 +122,24 @@ class Probing:
         cells[order[:enough]] = True
         return cells, chance
 
-    def _slope(self, score: float, longest: float) -> float:
-        """Return 1 / tan of the angle to a neighbour, or what takes its place for distances.
-
-        A vector at distance s in a random direction adds s times a standard normal to the product
-        of the query with a normal, so that 1 / s takes that place.
-        """
-        if self._metric == "euclidean":
-            return min(1 / -score, _STEEPEST) if score else _STEEPEST
-        if self._metric == "dot":
-            # The longer a vector, the wider the angle at which it has this product.
-            product = self._length * longest
-            score = score / product if product else 0.0
-        cosine = min(max(score, -1.0), 1.0)
+    def _slope(self, score: float, shortest: float, longest: float) -> float:
+        """Return 1 / tan of the widest angle at which a vector has this score."""
+        cosine = min(max(self._cosine(score, shortest, longest), -1.0), 1.0)
         sine = math.sqrt((1 - cosine) * (1 + cosine))
-        return min(max(cosine / sine, -_STEEPEST), _STEEPEST) if sine else _STEEPEST
+        return cosine / sine if sine else math.copysign(_STEEPEST, cosine)
+
+    def _cosine(self, score: float, shortest: float, longest: float) -> float:
+        if self._metric == "cosine":
+            return score
+        if not (self._length and longest):
+            return 0.0
+        if self._metric == "dot":
+            length = longest if score > 0 else shortest
+            return score / self._length / length if length else 0.0
+        # The law of cosines; by its derivative the angle is widest at this length.
+        width = score * score - self._length * self._length
+        length = min(max(math.sqrt(max(-width, 0.0)), shortest), longest)
+        return (length - width / length) / (2 * self._length) if length else 0.0
 
 
 def _normal(values: NDArray[np.float64]) -> NDArray[np.float64]:

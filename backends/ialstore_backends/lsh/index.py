@@ -102,7 +102,7 @@ class LshDynamoIndex(VectorIndex):
         self._schema = Schema(self._client, model, options, layout)
         self._reader = EmbeddingReader(self._table)
         self._writer = EmbeddingWriter(self._table, self._reader)
-        self._searcher = GsiSearch(self._reader, spec, options.chunks)
+        self._searcher = GsiSearch(spec, options.chunks)
         self._maintenance = Maintenance(self._table, self._reader)
 
     @property
@@ -199,7 +199,13 @@ class LshDynamoIndex(VectorIndex):
     # -- reading --------------------------------------------------------------------------------
 
     def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
-        return self._searcher.run(op, query, strong=is_strong(op)).result()
+        source = self._reader.source(op)
+        found = self._searcher.run(source, query, op.now, strong=is_strong(op))
+        op.note("plan", found.plan)
+        if found.rounds:
+            op.note("cells", found.cells)
+            op.note("rounds", found.rounds)
+        return found.ranking.result()
 
     def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, EncodedRecord]:
         found = self._reader.records(op, user_id, ids, strong=is_strong(op))

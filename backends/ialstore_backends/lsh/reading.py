@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ialstore.operation import Operation
     from ialstore.vector_model import EncodedRecord
     from ialstore_backends.dynamodb.table import Item
+    from ialstore_backends.lsh.gsi import Source
     from ialstore_backends.lsh.hyperplanes import Cells
     from ialstore_backends.lsh.table import EmbeddingTable
 
@@ -48,6 +50,10 @@ class EmbeddingReader:
         """Return the records of ids in no order, expired ones too; unknown ids are left out."""
         wanted = [self._chunks.key(user_id, one) for one in ids]
         return records_of(self._table.access.items(op, wanted, strong=strong), self._table.spec)
+
+    def source(self, op: Operation) -> Source:
+        """Return where a search takes its rows and entries from."""
+        return _Source(self, op)
 
     # -- all of a user --------------------------------------------------------------------------
 
@@ -164,6 +170,23 @@ class EmbeddingReader:
             if "LastEvaluatedKey" not in answer:
                 return found - {""}
             params["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A reader within one call."""
+
+    reader: EmbeddingReader
+    op: Operation
+
+    def rows(self, user_id: str, lower: str, upper: str, *, strong: bool) -> list[Item]:
+        return self.reader.all(self.op, user_id, lower, upper, strong=strong)
+
+    def entries(self, user_id: str, cells: Cells) -> list[Item]:
+        return self.reader.entries(self.op, user_id, cells)
+
+    def records(self, user_id: str, ids: Sequence[str]) -> list[EncodedRecord]:
+        return self.reader.records(self.op, user_id, ids, strong=False)
 
 
 def _begun(ids: Iterator[str]) -> Iterator[str]:

@@ -31,7 +31,7 @@ class TestDynoxide(VectorIndexSuite):
 
     @pytest.fixture
     def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
-        return opener(prefix, dynoxide, strong_reads=False)
+        return opener(prefix, dynoxide, chunks=2, strong_reads=False)
 
     @pytest.fixture
     def settle(self) -> Settle:

@@ -68,16 +68,11 @@ def test_the_share_of_neighbours_in_the_wanted_cells_is_what_was_asked(
         query = rng.standard_normal(256)
         query /= np.linalg.norm(query)
         aside = rng.standard_normal((200, 256))
-        if metric == "euclidean":
-            distance = 1 - nearness
-            aside /= np.linalg.norm(aside, axis=1, keepdims=True)
-            near, score = query + distance * aside, -distance
-        else:
-            aside -= (aside @ query)[:, None] * query
-            aside /= np.linalg.norm(aside, axis=1, keepdims=True)
-            near = nearness * query + np.sqrt(1 - nearness**2) * aside
-            score = nearness
-        cells, chance = Probing(query.astype(np.float32), metric).wanted([score], 1.0, 0.8)
+        aside -= (aside @ query)[:, None] * query
+        aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+        near = nearness * query + np.sqrt(1 - nearness**2) * aside
+        score = -np.sqrt(2 - 2 * nearness) if metric == "euclidean" else nearness
+        cells, chance = Probing(query.astype(np.float32), metric).wanted([score], (1.0, 1.0), 0.8)
         assert chance.sum() == pytest.approx(1)
         assert chance[cells].sum() >= 0.8
         where = [int(code, 16) >> 10 for code in codes(near.astype(np.float32))]
@@ -85,23 +80,41 @@ def test_the_share_of_neighbours_in_the_wanted_cells_is_what_was_asked(
     assert np.mean(found) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize("metric", ["dot", "euclidean"])
+@pytest.mark.parametrize("distance", [0.3, 1.0, 1.7])
+def test_the_widest_angle_of_a_score_is_taken(metric: str, distance: float) -> None:
+    """V6: so that vectors of no length lie in cells that were left out."""
+    rng = np.random.default_rng(4)
+    query = rng.standard_normal(24)
+    query /= np.linalg.norm(query)
+    score = 1 - distance if metric == "dot" else -distance
+    slope = Probing(query.astype(np.float32), metric)._slope(score, 0.5, 2.0)  # noqa: SLF001 - the bound
+    for length in np.linspace(0.5, 2, 50):
+        cosine = (length**2 + 1 - distance**2) / 2 / length
+        if metric == "dot":
+            cosine = score / length
+        if abs(cosine) < 1:
+            assert cosine / np.sqrt(1 - cosine**2) >= slope - 1e-6
+
+
 @profile().property()
 @given(
     score=st.floats(-1e30, 0) | st.floats(-1, 1),
-    longest=st.floats(0, 1e38),
+    lengths=st.tuples(st.floats(0, 1e38), st.floats(0, 1e38)),
     length=st.sampled_from([0, 1e-38, 1, 1e38]),
     metric=st.sampled_from(["cosine", "dot", "euclidean"]),
     share=st.floats(0, 1),
 )
 def test_any_score_has_its_cells(
-    score: float, longest: float, length: float, metric: str, share: float
+    score: float, lengths: tuple[float, float], length: float, metric: str, share: float
 ) -> None:
     """D1: a query of length zero, and scores at and beyond the ends."""
     if metric == "euclidean":
         score = -abs(score)
+    ends = min(lengths), max(lengths)
     probing = Probing(X * np.float32(length), metric)
-    cells, chance = probing.wanted([score, score], longest, share)
+    cells, chance = probing.wanted([score, score], ends, share)
     assert cells.any()
     assert np.isfinite(chance).all()
-    fewer, _ = probing.wanted([score, score], longest, share / 2)
+    fewer, _ = probing.wanted([score, score], ends, share / 2)
     assert not (fewer & ~cells).any()

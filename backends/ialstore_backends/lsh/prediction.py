@@ -1,0 +1,211 @@
+"""What calls will cost, before they are made: the units that the service's meter will show."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ialstore.cost import Units, read_units, write_units
+from ialstore.ids import HIGHEST_ID, LOWEST_ID
+from ialstore.model import Consistency
+from ialstore.vector_model import Where, encode_record, encode_search
+from ialstore_backends.dynamodb.definition import table_definition
+from ialstore_backends.dynamodb.sizes import item_bytes
+from ialstore_backends.lsh.codec import VectorCodec
+from ialstore_backends.lsh.gsi import GsiSearch
+from ialstore_backends.lsh.hyperplanes import hash_range
+from ialstore_backends.lsh.rows import items_of, records_of
+from ialstore_backends.lsh.schema import embedding_model
+from ialstore_backends.lsh.table import Chunks
+
+if TYPE_CHECKING:
+    from ialstore.vector_model import EncodedRecord, IndexSpec, VectorRecord
+    from ialstore_backends.dynamodb.table import Item
+    from ialstore_backends.lsh.hyperplanes import Cells
+    from ialstore_backends.lsh.options import LshOptions
+
+__all__ = ["Prediction"]
+
+_PAGE_BYTES: Final = 1 << 20
+_BATCH_KEYS: Final = 100
+_EVERYTHING: Final = Where()
+
+
+class Prediction:
+    """Predicts the units of an index with these options; makes no request.
+
+    It agrees with the meter to the unit, for calls that are made one at a time.
+    """
+
+    def __init__(self, spec: IndexSpec, options: LshOptions) -> None:
+        self._spec = spec
+        self._model = embedding_model("")
+        self._chunks = Chunks(options.chunks)
+        self._codec = VectorCodec(options.codec, options.compression)
+        (index,) = table_definition(self._model)["GlobalSecondaryIndexes"]
+        self._projected: set[str] = {
+            "user_chunk",
+            "embedding_id",
+            *(key["AttributeName"] for key in index["KeySchema"]),
+            *index["Projection"]["NonKeyAttributes"],
+        }
+
+    def upsert(
+        self, user_id: str, record: VectorRecord, *, there: VectorRecord | None = None
+    ) -> Units:
+        """Return what storing one vector costs.
+
+        Args:
+            user_id: whose it is.
+            record: to be stored.
+            there: what is stored under its id already.
+        """
+        (item,) = self._items(user_id, [record])
+        if there is None:
+            return self._put(item)
+        (old,) = self._items(user_id, [there])
+        written = write_units(max(item_bytes(item), item_bytes(old)))
+        entry, former = self._entry(item), self._entry(old)
+        if entry["similarity_hash"] != former["similarity_hash"]:  # it moves within the index
+            written += write_units(item_bytes(entry)) + write_units(item_bytes(former))
+        elif entry != former:
+            written += write_units(max(item_bytes(entry), item_bytes(former)))
+        return Units(write=written, requests=1)
+
+    def delete(self, user_id: str, record: VectorRecord | None) -> Units:
+        """Return what deleting one vector costs; None is one that is not there."""
+        if record is None:
+            return Units(write=1, requests=1)
+        return self._put(*self._items(user_id, [record]))
+
+    def get(
+        self, user_id: str, records: Sequence[VectorRecord | None], *, consistency: Consistency
+    ) -> Units:
+        """Return what reading up to 100 vectors costs; None is one that is not there."""
+        there = self._items(user_id, [one for one in records if one is not None])
+        sizes = [*map(item_bytes, there), *(0 for one in records if one is None)]
+        strong = consistency is Consistency.STRONG
+        return Units(read=sum(read_units(one, strong=strong) for one in sizes), requests=1)
+
+    def count(
+        self, user_id: str, records: Iterable[VectorRecord], *, consistency: Consistency
+    ) -> Units:
+        """Return what counting costs, given all vectors of the user."""
+        stored = _Stored(self, user_id, self._items(user_id, records))
+        stored.rows(user_id, LOWEST_ID, HIGHEST_ID, strong=consistency is Consistency.STRONG)
+        return stored.units
+
+    def search(
+        self,
+        user_id: str,
+        vector: Any,
+        k: int = 10,
+        *,
+        records: Iterable[VectorRecord],
+        where: Where = _EVERYTHING,
+        effort: float | None = None,
+        consistency: Consistency,
+        now: int = 0,
+    ) -> Units:
+        """Return what a search costs, given all vectors of the user.
+
+        Args:
+            user_id: the tenant.
+            vector: the query.
+            k: hits.
+            records: all vectors of the user.
+            where: the filters.
+            effort: as in ``VectorIndex.search``.
+            consistency: of the search.
+            now: seconds since 1970: what has expired is read, but is no hit.
+        """
+        query = encode_search(self._spec, user_id, vector, k=k, max_k=k, where=where, effort=effort)
+        stored = _Stored(self, user_id, self._items(user_id, records))
+        GsiSearch(self._spec, self._chunks.count).run(
+            stored, query, now, strong=consistency is Consistency.STRONG
+        )
+        return stored.units
+
+    def row_bytes(self, user_id: str, record: VectorRecord) -> int:
+        """Return the bytes of the row of a vector."""
+        return sum(map(item_bytes, self._items(user_id, [record])))
+
+    def entry_bytes(self, user_id: str, record: VectorRecord) -> int:
+        """Return the bytes of its entry in the index."""
+        return sum(item_bytes(self._entry(one)) for one in self._items(user_id, [record]))
+
+    def _items(self, user_id: str, records: Iterable[VectorRecord]) -> list[Item]:
+        pairs = [(user_id, encode_record(one, self._spec)) for one in records]
+        return items_of(pairs, self._model, self._chunks, self._codec) if pairs else []
+
+    def _entry(self, item: Item) -> Item:
+        return {name: value for name, value in item.items() if name in self._projected}
+
+    def _put(self, item: Item) -> Units:
+        """Return what writing or deleting a row costs, its entry in the index included."""
+        sizes = item_bytes(item), item_bytes(self._entry(item))
+        return Units(write=sum(map(write_units, sizes)), requests=1)
+
+
+class _Stored:
+    """The rows of a user as a search finds them, and what it reads of them.
+
+    Attributes:
+        units: what was read.
+    """
+
+    def __init__(self, prediction: Prediction, user_id: str, items: Iterable[Item]) -> None:
+        self._prediction = prediction
+        self.units = Units()
+        self._by_id = {item["embedding_id"]["S"]: item for item in items}
+        self._chunks: dict[str, list[Item]] = {
+            one: []
+            for one in prediction._chunks.all(user_id)  # noqa: SLF001 - its other half
+        }
+        for item in sorted(self._by_id.values(), key=lambda one: one["embedding_id"]["S"]):
+            self._chunks[item["user_chunk"]["S"]].append(item)
+
+    def rows(self, user_id: str, lower: str, upper: str, *, strong: bool) -> list[Item]:
+        found: list[Item] = []
+        for chunk in self._chunks.values():
+            mine = [one for one in chunk if lower <= one["embedding_id"]["S"] < upper]
+            self._query(mine, strong=strong)
+            found += mine
+        return list(map(_as_read, found))
+
+    def entries(self, user_id: str, cells: Cells) -> list[Item]:
+        found: list[Item] = []
+        for chunk in self._chunks.values():
+            for run in cells:
+                first, last = hash_range(run)
+                mine = [
+                    self._prediction._entry(one)  # noqa: SLF001 - its other half
+                    for one in chunk
+                    if first <= one["similarity_hash"]["S"] <= last
+                ]
+                self._query(mine, strong=False)
+                found += mine
+        return list(map(_as_read, found))
+
+    def records(self, user_id: str, ids: Sequence[str]) -> list[EncodedRecord]:
+        found = [self._by_id[one] for one in ids]
+        read = sum(read_units(item_bytes(one), strong=False) for one in found)
+        self.units += Units(read=read, requests=-(-len(ids) // _BATCH_KEYS))
+        return records_of(list(map(_as_read, found)), self._prediction._spec)  # noqa: SLF001 - its other half
+
+    def _query(self, items: Sequence[Item], *, strong: bool) -> None:
+        """Take note of a query: a page ends at 1 MiB, and each is rounded up."""
+        pages = [0]
+        for size in map(item_bytes, items):
+            if pages[-1] + size > _PAGE_BYTES:
+                pages.append(0)
+            pages[-1] += size
+        read = sum(read_units(one, strong=strong) for one in pages)
+        self.units += Units(read=read, requests=len(pages))
+
+
+def _as_read(item: Item) -> Item:
+    """Return an item as a reply has it: binary values are base64 texts."""
+    blob = base64.b64encode(item["vector_compressed"]["B"]).decode()
+    return {**item, "vector_compressed": {"B": blob}}
