@@ -24,7 +24,6 @@ from ialstore import (
     Message,
     Outcome,
     PartialWriteError,
-    StoreNotReadyError,
     ThrottledError,
     UnavailableError,
     deadline,
@@ -46,6 +45,7 @@ from ialstore.testing.proxy import (
 from ialstore.testing.servers import RunningServer
 from ialstore.wrappers.retry import RetryConversationStore
 from ialstore_backends.dynamodb import DynamoConversationStore, DynamoOptions
+from tests.dynamodb.harm import FAULTS, failing, unprocessed
 
 SLACK_SECONDS = 0.5
 """Beyond a deadline, on a busy machine; the contract's own 100 ms is for an idle one."""
@@ -67,16 +67,7 @@ class Place:
 
     def fail(self, decision: Decision, operation: str = "", times: int = 1 << 30) -> None:
         """Let the next requests of an operation fail."""
-        left = times
-
-        def decide(request: ProxiedRequest) -> Decision:
-            nonlocal left
-            if left and operation in ("", request.operation):
-                left -= 1
-                return decision
-            return None
-
-        self.proxy.decide = decide
+        self.proxy.decide = failing(decision, operation, times)
 
     def there(self) -> list[Message]:
         return list(self.plain.history("u", newest_first=False, limit=1000))
@@ -94,29 +85,7 @@ def place(dynoxide: RunningServer, prefix: str) -> Iterator[Place]:
         yield Place(store, plain, proxy)
 
 
-@pytest.mark.parametrize(
-    ("decision", "error"),
-    [
-        pytest.param(Instead.error("ProvisionedThroughputExceededException"), ThrottledError),
-        pytest.param(Instead.error("ThrottlingException"), ThrottledError),
-        pytest.param(Instead.error("InternalServerError", 500), UnavailableError),
-        pytest.param(Instead(503, b"busy", "text/plain"), UnavailableError),
-        pytest.param(Instead(200, b"<html>hello</html>", "text/html"), UnavailableError),
-        pytest.param(Instead(200, b"[1]"), UnavailableError),
-        pytest.param(Instead.error("AccessDeniedException"), AccessDeniedError),
-        pytest.param(Instead.error("ExpiredTokenException"), AccessDeniedError),
-        pytest.param(Instead.error("UnrecognizedClientException"), AccessDeniedError),
-        pytest.param(Instead.error("ResourceNotFoundException"), StoreNotReadyError),
-        pytest.param(Instead.error("ValidationException"), StoreNotReadyError),
-        pytest.param(Instead.error("SomethingNewException"), UnavailableError),
-        pytest.param(ResetBefore(), UnavailableError),
-        pytest.param(ResetAfter(), UnavailableError),
-        pytest.param(Truncate(), UnavailableError),
-        pytest.param(Truncate(0.0), UnavailableError),
-        pytest.param(Corrupt(), UnavailableError),
-    ],
-    ids=repr,
-)
+@pytest.mark.parametrize(("decision", "error"), FAULTS, ids=repr)
 def test_a_fault_is_an_error_of_ours_and_loses_nothing(
     place: Place, decision: Decision, error: type[IalStoreError]
 ) -> None:
@@ -244,42 +213,6 @@ def test_an_error_that_no_call_expects_is_not_hidden(
 
 
 # -- batches --------------------------------------------------------------------------------------
-
-
-def half(request: bytes, kind: str) -> tuple[bytes, list[Any]]:
-    """Return a batch request of which half is kept back, and that half."""
-    body = json.loads(request)
-    ((table, asked),) = body["RequestItems"].items()
-    wanted = asked["Keys"] if kind == "Keys" else asked
-    kept, left = wanted[: len(wanted) // 2], wanted[len(wanted) // 2 :]
-    body["RequestItems"][table] = {**asked, "Keys": kept} if kind == "Keys" else kept
-    return json.dumps(body).encode(), left
-
-
-def unprocessed(kind: str, times: int) -> Callable[[ProxiedRequest], Decision]:
-    """Return what leaves half of a batch undone, so many times."""
-    left = times
-
-    def decide(request: ProxiedRequest) -> Decision:
-        nonlocal left
-        operation = "BatchGetItem" if kind == "Keys" else "BatchWriteItem"
-        if request.operation != operation or not left or len(request.body) < 300:
-            return None
-        left -= 1
-        changed, kept_back = half(request.body, kind)
-        ((table, asked),) = request.json()["RequestItems"].items()
-
-        def answer(reply: bytes) -> bytes:
-            told = json.loads(reply)
-            if kind == "Keys":
-                told["UnprocessedKeys"] = {table: {**asked, "Keys": kept_back}}
-            else:
-                told["UnprocessedItems"] = {table: kept_back}
-            return json.dumps(told).encode()
-
-        return Rewrite(lambda _: changed, answer)
-
-    return decide
 
 
 @pytest.mark.parametrize("times", [1, 3])
