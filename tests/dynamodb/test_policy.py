@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +15,7 @@ from ialstore.testing.proxy import Decision, FaultProxy, Instead, ProxiedRequest
 from ialstore.testing.servers import RunningServer
 from ialstore.url import StoreURL
 from ialstore_backends.dynamodb import DynamoConversationStore, DynamoOptions
+from tests.dynamodb.iam import allows
 
 HOSTILE = ["u", "u1", "*", "?", "$", "${*}", "u#", "u%23", "u*", "é\n"]
 
@@ -26,45 +26,6 @@ def policy(prefix: str, access: Access, options: str = "", **given: Any) -> list
     assert document["Version"] == "2012-10-17"
     statements: list[dict[str, Any]] = document["Statement"]
     return statements
-
-
-def matches(pattern: str, text: str) -> bool:
-    """Return what StringLike of IAM answers."""
-    parts = re.findall(r"\$\{[*?$]\}|[*?]|[^*?]", pattern, re.DOTALL)
-    read = {"*": ".*", "?": "."}
-    regex = "".join(read.get(one) or re.escape(one[2] if len(one) > 1 else one) for one in parts)
-    return re.fullmatch(regex, text, re.DOTALL) is not None
-
-
-def keys(request: ProxiedRequest, table: str) -> set[str]:
-    """Return the partition keys of a request."""
-    body = request.json()
-    if "RequestItems" in body:
-        asked = body["RequestItems"][table]
-        if isinstance(asked, dict):
-            return {one["user_date"]["S"] for one in asked["Keys"]}
-        rows = [next(iter(next(iter(one.values())).values())) for one in asked]
-        return {row["user_date"]["S"] for row in rows}
-    if request.operation == "Query":
-        return {body["ExpressionAttributeValues"][":p"]["S"]}
-    return {body.get("Key", body.get("Item"))["user_date"]["S"]}
-
-
-def allows(statements: list[dict[str, Any]], request: ProxiedRequest, table: str) -> bool:
-    """Return whether a policy lets a request through."""
-    index = request.json().get("IndexName") if request.body else None
-    resource = f"table/{table}" + (f"/index/{index}" if index else "")
-    for one in statements:
-        if f"dynamodb:{request.operation}" not in one["Action"]:
-            continue
-        if not any(arn.endswith(f":{resource}") for arn in one["Resource"]):
-            continue
-        if "Condition" not in one:
-            return True
-        (pattern,) = one["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
-        if all(matches(pattern, key) for key in keys(request, table)):
-            return True
-    return False
 
 
 @pytest.fixture
@@ -135,7 +96,7 @@ def test_a_policy_allows_what_is_asked_for_and_no_more(
         proxy.requests.clear()
     calls(store, "u")
     statements = policy(table, access)
-    assert all(allows(statements, one, store.table) for one in proxy.requests)
+    assert all(allows(statements, one, store.table, "user_date") for one in proxy.requests)
     allowed = {action for one in statements for action in one["Action"]}
     assert allowed == {f"dynamodb:{one.operation}" for one in proxy.requests}
 
@@ -168,7 +129,7 @@ def test_a_tenants_policy_opens_that_tenant_only(
     write(store, user)
     for other in HOSTILE:
         statements = policy(table, Access.WRITE, user_id=other)
-        let_through = {allows(statements, one, store.table) for one in proxy.requests}
+        let_through = {allows(statements, one, store.table, "user_date") for one in proxy.requests}
         assert let_through == {other == user}
 
 

@@ -305,6 +305,12 @@ def _units(operation: str, answer: dict[str, Any], params: dict[str, Any]) -> Un
     if operation == "Query" and not used:
         # DynamoDB bills the smallest read for a query that finds nothing; DynamoDB Local does not.
         used = 1.0 if params.get("ConsistentRead") else 0.5
+    if operation == "BatchGetItem":
+        # Nor does that report keys that are not there; each is billed as the smallest read.
+        ((table, asked),) = params["RequestItems"].items()
+        left = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", ())
+        done = len(asked["Keys"]) - len(left)
+        used = max(used, done * (1.0 if asked["ConsistentRead"] else 0.5))
     return Units(read=used, requests=1)
 
 
