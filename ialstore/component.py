@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, TypeVar, Unpac
 
 from ialstore import cost, events
 from ialstore.errors import (
-    ConfigurationError,
     IalStoreError,
     InvalidInputError,
     Outcome,
@@ -160,9 +159,9 @@ class Component(ABC):
             account: only in this AWS account.
 
         Raises:
-            ConfigurationError: the backend does not ask AWS who may do what.
+            UnsupportedOperationError: the backend does not ask AWS who may do what.
         """
-        raise ConfigurationError(f"{url.scheme} is no service of AWS: it needs no policy")
+        raise UnsupportedOperationError(f"{url.scheme} is no service of AWS: it needs no policy")
 
     # -- hooks ----------------------------------------------------------------------------------
 

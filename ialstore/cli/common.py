@@ -89,6 +89,17 @@ class Parts:
         if self.index is not None:
             yield self.index
 
+    @property
+    def searched(self) -> tuple[VectorIndex, Embedder]:
+        """The index and what it was made with.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        if self.index is None or self.embedder is None:
+            raise ConfigurationError("no vector index is configured; set url in section [vector]")
+        return self.index, self.embedder
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
@@ -170,6 +181,14 @@ class Common:
             _require(config.conversation.url)
             _require(config.vector.url, remedy="run ialstore setup")
         return config
+
+
+def is_for_vectors(url: str) -> bool:
+    """Whether a URL can only be that of a vector index."""
+    from ialstore.registry import known
+
+    scheme = url.partition(":")[0].lower()
+    return scheme in known("vector") and scheme not in known("conversation")
 
 
 def _require(url: str, remedy: str = "import something") -> None:

@@ -17,7 +17,7 @@ import typer
 
 from ialstore._version import __version__
 from ialstore.cli.backends import plain_capabilities
-from ialstore.cli.common import Common
+from ialstore.cli.common import Common, is_for_vectors
 from ialstore.cli.exits import ExitCode
 from ialstore.cli.text import shortened
 from ialstore.errors import ConfigurationError, InvalidInputError, MissingDriverError
@@ -174,9 +174,7 @@ def _config(common: Common, where: str | None) -> Config:
 
 
 def _part_of(config: Config) -> Part:
-    scheme = _scheme(config.conversation.url)
-    is_for_vectors = scheme in known("vector") and scheme not in known("conversation")
-    return Part.VECTOR if is_for_vectors else Part.CONVERSATION
+    return Part.VECTOR if is_for_vectors(config.conversation.url) else Part.CONVERSATION
 
 
 def _scheme(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +23,7 @@ from ialstore.model import Consistency
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ialstore.conversation import ConversationStore
+    from ialstore.component import Component
     from ialstore.events import OperationEvent
 
 __all__ = ["Read", "explain"]
@@ -34,16 +35,20 @@ class Read(StrEnum):
     HISTORY = "history"
     SUMMARIES = "summaries"
     SESSIONS = "sessions"
+    SEARCH = "search"
 
 
 def explain(
     common: Common,
     read: Annotated[
-        Read, typer.Argument(help="The read to make: history, summaries or sessions.")
+        Read, typer.Argument(help="The read to make: history, summaries, sessions or search.")
     ] = Read.HISTORY,
     *,
     user: UserOption,
     session: SessionOption = None,
+    query: Annotated[
+        str | None, typer.Option("--query", metavar="QUERY", help="What to search for.")
+    ] = None,
     limit: LimitOption = 20,
     since: SinceOption = None,
     until: UntilOption = None,
@@ -62,6 +67,32 @@ def explain(
     Nothing that was said is shown. The units are billed as those of any read.
     """
     consistency = Consistency.EVENTUAL if eventual else Consistency.STRONG
+    times = 2 if again else 1
+    if read is Read.SEARCH:
+        if oldest_first or not query:
+            raise InvalidInputError("search takes --query, and no --oldest-first")
+        from ialstore.vector_model import Where
+
+        where = Where(
+            session_id=session,
+            since=parse_time(since, "--since"),
+            until=parse_time(until, "--until"),
+        )
+        with common.open_parts() as parts:
+            index, embedder = parts.searched
+            search: Callable[[], object] = partial(
+                index.search,
+                user,
+                embedder.embed_query(query),
+                limit,
+                where=where,
+                consistency=Consistency.EVENTUAL if eventual else None,
+            )
+            events = [_event(index, search) for _ in range(times)]
+        _show(common, events[-1])
+        return
+    if query:
+        raise InvalidInputError(f"{read} takes no --query")
     if read is Read.SESSIONS:
         if session is not None or since is not None or until is not None or oldest_first:
             raise InvalidInputError("sessions takes no --session, --since, --until, --oldest-first")
@@ -75,14 +106,12 @@ def explain(
         }
     with common.open_store() as store:
         call: Callable[..., object] = getattr(store, read.value)
-        events = [
-            _event(store, lambda: call(user, limit=limit, consistency=consistency, **given))
-            for _ in range(2 if again else 1)
-        ]
+        asked = partial(call, user, limit=limit, consistency=consistency, **given)
+        events = [_event(store, asked) for _ in range(times)]
     _show(common, events[-1])
 
 
-def _event(store: ConversationStore, call: Callable[[], object]) -> OperationEvent:
+def _event(store: Component, call: Callable[[], object]) -> OperationEvent:
     """Return what the outermost store tells of a call: it speaks last."""
     events: list[OperationEvent] = []
     unsubscribe = store.subscribe(events.append)

@@ -18,7 +18,7 @@ from ialstore.cli.options import (
     UserOption,
 )
 from ialstore.cli.text import moment, parse_time, shortened
-from ialstore.errors import ConfigurationError, InvalidInputError
+from ialstore.errors import InvalidInputError
 from ialstore.ids import Role
 from ialstore.limits import MAX_GET
 
@@ -64,10 +64,9 @@ def search(
     if not has_words(query):
         raise InvalidInputError("the query has no letters or digits; write some words")
     with common.open_parts() as parts:
-        if parts.index is None or parts.embedder is None:
-            raise ConfigurationError("no vector index is configured; set url in section [vector]")
-        vector = parts.embedder.embed_query(query)
-        hits = parts.index.search(user, vector, k, where=where).hits
+        index, embedder = parts.searched
+        vector = embedder.embed_query(query)
+        hits = index.search(user, vector, k, where=where).hits
         messages = _messages(parts.store, user, [hit.id for hit in hits])
         # A vector may be there a moment longer than its message.
         found = [(hit.score, messages[hit.id]) for hit in hits if hit.id in messages]

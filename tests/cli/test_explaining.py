@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +93,66 @@ def test_explain_of_sessions_takes_no_range(run: Run, chat: str) -> None:
     result = run("explain", "sessions", "-u", "alice", "-s", "monday", "--url", chat)
     assert result.code == ExitCode.USAGE
     assert "sessions takes no --session" in result.err
+
+
+def test_explain_makes_a_search(run: Run, chat: str) -> None:
+    """What was asked for is not shown."""
+    result = run("explain", "search", "-u", "alice", "--query", "lunch", "--again", "--url", chat)
+    assert result.code == 0
+    assert result.out.split()[0] == "search"
+    assert "lunch" not in result.out
+    told = run(
+        "explain",
+        "search",
+        "-u",
+        "alice",
+        "--query",
+        "lunch",
+        "--eventual",
+        "--json",
+        "--url",
+        chat,
+    ).json
+    assert (told["backend"], told["consistency"]) == ("sqlite", "eventual")
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["search"], "search takes --query"),
+        (["search", "--query", "x", "--oldest-first"], "no --oldest-first"),
+        (["history", "--query", "x"], "history takes no --query"),
+    ],
+    ids=["no query", "an order", "a query"],
+)
+def test_explain_takes_a_query_for_a_search_alone(
+    run: Run, chat: str, options: list[str], fault: str
+) -> None:
+    result = run("explain", *options, "-u", "alice", "--url", chat)
+    assert result.code == ExitCode.USAGE
+    assert fault in result.err
+
+
+def test_explain_of_a_search_needs_an_index(run: Run) -> None:
+    result = run("explain", "search", "-u", "alice", "--query", "x", "--url", "costless:")
+    assert result.code == ExitCode.USAGE
+
+
+def test_iam_policy_is_that_of_store_and_index(run: Run, tmp_path: Path) -> None:
+    """Of what is at AWS: either, or both in one document."""
+    config = tmp_path / "c.toml"
+    store, index = "dynamodb://prod-", "lsh+dynamodb://prod-?region=eu-west-1"
+    config.write_text(f'[conversation]\nurl = "{store}"\n[vector]\nurl = "{index}"\n')
+    for access in ("read", "write", "manage"):
+        both = run("iam-policy", "--config", str(config), "--access", access).json["Statement"]
+        ids = [one["Sid"] for one in both]
+        assert len({*ids}) == len(ids) >= 2
+        alone = run("iam-policy", "--url", index, "--access", access).json["Statement"]
+        assert alone == both[-len(alone) :]
+    config.write_text(f'[conversation]\nurl = "sqlite:///x.db"\n[vector]\nurl = "{index}"\n')
+    assert (
+        run("iam-policy", "--config", str(config), "--access", "manage").json["Statement"] == alone
+    )
 
 
 def test_iam_policy_prints_a_document(run: Run) -> None:

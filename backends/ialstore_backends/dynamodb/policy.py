@@ -78,7 +78,9 @@ def own_keys(user_id: str) -> str:
     return f"{keys.escaped(user_id).translate(_SPECIAL)}#*"
 
 
-def manage(arn: str, options: TableOptions, user_id: str | None) -> dict[str, Any]:
+def manage(
+    arn: str, options: TableOptions, user_id: str | None, name: str = "Tables"
+) -> dict[str, Any]:
     """Return the policy for setting a table up and checking it.
 
     Raises:
@@ -87,7 +89,7 @@ def manage(arn: str, options: TableOptions, user_id: str | None) -> dict[str, An
     if user_id is not None:
         raise InvalidInputError("tables belong to all users: leave --user out for manage")
     actions = (*_MANAGE, *(_WITH_TAGS if options.tags else ()))
-    return document(statement("Tables", actions, [arn]))
+    return document(statement(name, actions, [arn]))
 
 
 def document(*statements: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def policy(
     """
     arn = arn_of(table, options, account)
     if access is Access.MANAGE:
-        return manage(arn, options, user_id)
+        return manage(arn, options, user_id, "TableOfVectors")
     actions = (*READ, *(WRITE if access is Access.WRITE else ()))
     index = [f"{arn}/index/{SIMILARITY_INDEX}"]
     if user_id is None:

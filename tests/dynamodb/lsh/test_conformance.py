@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from ialstore.testing import VectorIndexSuite
+from ialstore.testing import VectorDifferentialSuite, VectorIndexSuite
 from ialstore.testing.servers import RunningServer
 from ialstore.testing.vector.base import MakeIndex, Settle
+from ialstore.testing.vector.expiry import ExpiryChapter, IsolationChapter
+from ialstore.testing.vector.filters import FiltersChapter
+from ialstore.testing.vector.removing import RemovingChapter
+from ialstore.testing.vector.search import SearchChapter
 from ialstore.vector_model import IndexSpec
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
+from ialstore_backends.memory import MemoryVectorIndex
 
 PATIENCE_SECONDS = 30
 """On a busy machine an emulator takes seconds for a thousand deletes."""
@@ -38,9 +44,27 @@ class TestDynoxide(VectorIndexSuite):
         return lambda _: None
 
 
-class TestDynamoDBLocal(VectorIndexSuite):
-    """Searches read rows."""
+class TestDynamoDBLocal(  # pytest begins with the last
+    IsolationChapter, ExpiryChapter, RemovingChapter, FiltersChapter, SearchChapter
+):
+    """Searches read rows; the chapters in which the servers could differ."""
 
     @pytest.fixture
     def make_index(self, dynamodb_local: RunningServer, prefix: str) -> MakeIndex:
         return opener(prefix, dynamodb_local, chunks=3, codec="float16", compression="zlib")
+
+
+class TestBesideExactSearch(VectorDifferentialSuite):
+    """Both ways of a search beside an index that is exact."""
+
+    @pytest.fixture
+    def make_indexes(self, dynoxide: RunningServer, prefix: str) -> Mapping[str, MakeIndex]:
+        return {
+            "memory": MemoryVectorIndex,
+            "rows": opener(f"{prefix}rows-", dynoxide, chunks=2, codec="float32"),
+            "cells": opener(f"{prefix}cells-", dynoxide, chunks=2, strong_reads=False),
+        }
+
+    @pytest.fixture
+    def settles(self) -> Mapping[str, Settle]:
+        return {"cells": lambda _: None}
