@@ -122,7 +122,7 @@ def _int8(vectors: NDArray[np.float32]) -> _Written:
     levels = np.clip(np.rint(vectors / safe[:, None]), -_LEVELS, _LEVELS).astype(_TYPES[_INT8])
     heads = scales.astype(_SCALE)
     bodies = (head.tobytes() + row.tobytes() for head, row in zip(heads, levels, strict=True))
-    return bodies, levels.astype(np.float32) * scales[:, None]
+    return bodies, _scaled(levels, scales[:, None])
 
 
 def _float16(vectors: NDArray[np.float32]) -> _Written:
@@ -139,7 +139,12 @@ def _read_int8(bodies: Sequence[bytes]) -> NDArray[np.float32]:
     table = np.frombuffer(b"".join(bodies), np.uint8).reshape(len(bodies), -1)
     scales = np.ascontiguousarray(table[:, : _SCALE.itemsize]).view(_SCALE).astype(np.float32)
     levels = np.ascontiguousarray(table[:, _SCALE.itemsize :]).view(_TYPES[_INT8])
-    return levels.astype(np.float32) * scales
+    return _scaled(levels, scales)
+
+
+def _scaled(levels: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # of the largest floats; what is infinite is not used
+        return levels.astype(np.float32) * scales
 
 
 def _read_floats(kind: int) -> Callable[[Sequence[bytes]], NDArray[np.float32]]:

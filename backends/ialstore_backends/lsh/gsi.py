@@ -120,11 +120,11 @@ class GsiSearch:
             scores = [score for score, _ in matrix.search(query, now).places]
             if len(scores) < query.k:  # how near the others are is not known
                 wanted = runs(~read, read, CELLS)
-                continue
-            cells, chance = probing.wanted(scores, lengths, share)
-            if chance[read].sum() >= share:
-                break
-            wanted = runs(cells, read, _GAP_BYTES * self._chunks * int(read.sum()) / size)
+            else:
+                cells, chance = probing.wanted(scores, lengths, share)
+                if chance[read].sum() >= share:
+                    cells = read
+                wanted = runs(cells, read, _GAP_BYTES * self._chunks * int(read.sum()) / size)
         ranking = self._as_they_are(source, query, now, matrix)
         return Found(ranking, SIMILARITY_INDEX, int(read.sum()), rounds)
 

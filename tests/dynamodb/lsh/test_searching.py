@@ -165,6 +165,8 @@ def test_optimize_mends_codes_and_removes_what_expired(
     index.optimize(USER)
     assert events[-1].details["mended"] == 0
     index.optimize("nobody")
+    index.upsert("past", [brief])
+    assert index.optimize("past").removed == 1
 
 
 def test_optimize_leaves_what_changed_meanwhile(
@@ -256,7 +258,7 @@ def test_users_are_listed_over_pages_of_the_table(index: LshDynamoIndex, record:
     """S14, C6: hostile ids come back as they were given, and that of the layout is none."""
     users = [f"{one}{number}" for one in ("#", "%23", "é", "u") for number in range(3)]
     for user in users:
-        index.upsert(user, [record(np.ones(24), text="x" * 2000) for _ in range(2)])
+        index.upsert(user, [record(np.ones(24), text="x" * 2000) for _ in range(50)])
     first = index.users(limit=5)
     rest = index.users(limit=1000, cursor=first.cursor)
     assert [*first, *rest] == sorted(users)

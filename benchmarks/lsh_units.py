@@ -1,0 +1,174 @@
+"""What a search of the layout ``gsi`` reads, and what it finds: units against recall, over effort.
+
+Embeddings of real dialogue turns (all-MiniLM-L6-v2, 384 numbers) with texts of 200 bytes. Recall@10
+counts scores, against exact search. Units don't depend on the machine.
+
+    IALSTORE_DATA=FOLDER python benchmarks/lsh_units.py [--users 1000 6000 20000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from ialstore import IndexSpec, VectorRecord, meter
+from ialstore.ids import message_id
+from ialstore.testing.servers import RunningServer, start
+from ialstore_backends.lsh import LshDynamoIndex, LshOptions
+from ialstore_backends.lsh.codec import CODECS, CompressionName, VectorCodec
+from ialstore_backends.lsh.gsi import EFFORT
+
+FILE: Final = "dialog20k_minilm.npz"
+START: Final = datetime(2026, 11, 1, tzinfo=UTC)
+SPEC: Final = IndexSpec(384)
+EFFORTS: Final = (0.3, 0.5, 0.7, 0.8, EFFORT, 0.95, 1.0)
+K: Final = 10
+TEXT: Final = "x" * 200
+COMPRESSIONS: Final[tuple[CompressionName, ...]] = ("none", "zlib", "zstd")
+
+Vectors = NDArray[np.float32]
+
+
+def data() -> tuple[Vectors, Vectors]:
+    """Return vectors and queries, each of length 1."""
+    folder = os.environ.get("IALSTORE_DATA", "")
+    path = Path(folder) / FILE
+    if not folder or not path.exists():
+        sys.exit(f"set IALSTORE_DATA to the folder of {FILE}")
+    with np.load(path) as held:
+        found = [held[name].astype(np.float32) for name in ("base", "query")]
+    base, query = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in found)
+    return base, query
+
+
+def records(vectors: Vectors) -> Iterator[VectorRecord]:
+    """Yield records, a minute apart, in sessions of twenty."""
+    for number, vector in enumerate(vectors):
+        at, session = START + timedelta(minutes=number), f"session-{number // 20}"
+        made = message_id("user", session, at, "user", str(number))
+        yield VectorRecord(made, vector, session, "user", TEXT)
+
+
+def sizes(vectors: Vectors) -> Table:
+    """Return what each codec makes of a vector."""
+    table = Table("codec", "compression", "bytes", "saved by compression", "largest error")
+    for name in CODECS:
+        plain = 0.0
+        for compression in COMPRESSIONS:
+            blobs = VectorCodec(name, compression).encode(vectors)
+            mean = statistics.fmean(map(len, blobs))
+            plain = plain or mean
+            error = f"{VectorCodec(name).error:g}"
+            table.add_row(name, compression, f"{mean:.0f}", f"{1 - mean / plain:.1%}", error)
+    table.title = "A vector of 384 numbers"
+    return table
+
+
+class Found:
+    """Searches of one kind, and what they took."""
+
+    def __init__(self) -> None:
+        self._recalls: list[float] = []
+        self._reads: list[float] = []
+        self._requests: list[int] = []
+        self._shares: list[float] = []
+
+    def ask(
+        self, index: LshDynamoIndex, user: str, asked: Vectors, base: Vectors, **how: Any
+    ) -> None:
+        """Search for each of some vectors."""
+        for vector in asked:
+            least = float(np.sort(base @ vector)[-K])
+            with meter() as metered:
+                found = index.search(user, vector, K, **how)
+            # A thousandth: scores are those of the vectors that are kept, in int8.
+            self._recalls.append(sum(hit.score >= least - 1e-3 for hit in found) / K)
+            self._reads.append(metered.units.read)
+            self._requests.append(metered.units.requests)
+            self._shares.append(found.examined / len(base))
+
+    def row(self) -> list[str]:
+        """Return the means."""
+        return [
+            f"{statistics.fmean(self._recalls):.3f}",
+            f"{statistics.fmean(self._reads):.0f}",
+            f"{statistics.fmean(self._requests):.0f}",
+            f"{statistics.fmean(self._shares):.0%}",
+        ]
+
+
+def search(server: RunningServer, base: Vectors, query: Vectors, counts: list[int]) -> Table:
+    """Return what searches of users with so many vectors read and find."""
+    table = Table(
+        "vectors", "chunks", "plan", "effort", f"recall@{K}", "read units", "requests", "read"
+    )
+    for chunks in (10, 1):
+        prefix = f"units{chunks}-"
+        options = LshOptions(endpoint=server.endpoint, chunks=chunks)
+        with LshDynamoIndex(prefix, SPEC, options, timeout_seconds=60) as index:
+            index.setup()
+            for count in counts:
+                user, mine = f"user-{count}", base[:count]
+                index.bulk_load((user, one) for one in records(mine))
+                for effort in EFFORTS:
+                    found = Found()
+                    found.ask(index, user, query, mine, effort=effort, consistency="eventual")
+                    table.add_row(f"{count:,}", str(chunks), "index", f"{effort:g}", *found.row())
+                found = Found()
+                found.ask(index, user, query[:5], mine, consistency="strong")
+                table.add_row(f"{count:,}", str(chunks), "rows, strong", "", *found.row())
+                table.add_section()
+    return table
+
+
+def writes(server: RunningServer, base: Vectors) -> Table:
+    """Return what writes cost, one vector each."""
+    table = Table("call", "write units", "requests")
+    options = LshOptions(endpoint=server.endpoint)
+    first, second, third = records(base[:3])
+    moved = VectorRecord(first.id, second.vector, first.session_id, first.role, TEXT)
+    with LshDynamoIndex("writes-", SPEC, options) as index:
+        index.setup()
+        index.upsert("user", [third])
+        for name, call in {
+            "upsert, new": lambda: index.upsert("user", [first]),
+            "upsert, the same again": lambda: index.upsert("user", [first]),
+            "upsert, another vector": lambda: index.upsert("user", [moved]),
+            "delete": lambda: index.delete("user", [first.id]),
+        }.items():
+            with meter() as metered:
+                call()
+            table.add_row(name, f"{metered.units.write:g}", str(metered.units.requests))
+    return table
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", default="dynoxide")
+    parser.add_argument("--users", nargs="+", type=int, default=[1000, 6000, 20_000])
+    parser.add_argument("--queries", type=int, default=50)
+    arguments = parser.parse_args()
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
+    base, query = data()
+    console = Console()
+    console.print(sizes(base[:1000]))
+    with start(arguments.server) as server:
+        console.print(writes(server, base))
+        console.print(search(server, base, query[: arguments.queries], arguments.users))
+
+
+if __name__ == "__main__":
+    main()
