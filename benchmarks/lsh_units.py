@@ -12,7 +12,7 @@ import argparse
 import os
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -46,8 +46,8 @@ def data() -> tuple[Vectors, Vectors]:
     path = Path(folder) / FILE
     if not folder or not path.exists():
         sys.exit(f"set IALSTORE_DATA to the folder of {FILE}")
-    with np.load(path) as held:
-        found = [held[name].astype(np.float32) for name in ("base", "query")]
+    held: Any = np.load(path)
+    found: list[Vectors] = [held[name].astype(np.float32) for name in ("base", "query")]
     base, query = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in found)
     return base, query
 
@@ -141,12 +141,13 @@ def writes(server: RunningServer, base: Vectors) -> Table:
     with LshDynamoIndex("writes-", SPEC, options) as index:
         index.setup()
         index.upsert("user", [third])
-        for name, call in {
+        calls: dict[str, Callable[[], object]] = {
             "upsert, new": lambda: index.upsert("user", [first]),
             "upsert, the same again": lambda: index.upsert("user", [first]),
             "upsert, another vector": lambda: index.upsert("user", [moved]),
             "delete": lambda: index.delete("user", [first.id]),
-        }.items():
+        }
+        for name, call in calls.items():
             with meter() as metered:
                 call()
             table.add_row(name, f"{metered.units.write:g}", str(metered.units.requests))

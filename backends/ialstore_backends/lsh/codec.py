@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -142,9 +142,10 @@ def _read_int8(bodies: Sequence[bytes]) -> NDArray[np.float32]:
     return _scaled(levels, scales)
 
 
-def _scaled(levels: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
+def _scaled(levels: NDArray[Any], scales: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # of the largest floats; what is infinite is not used
-        return levels.astype(np.float32) * scales
+        found: NDArray[np.float32] = levels.astype(np.float32) * scales
+    return found
 
 
 def _read_floats(kind: int) -> Callable[[Sequence[bytes]], NDArray[np.float32]]:

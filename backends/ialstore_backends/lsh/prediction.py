@@ -80,20 +80,26 @@ class Prediction:
         return self._put(*self._items(user_id, [record]))
 
     def get(
-        self, user_id: str, records: Sequence[VectorRecord | None], *, consistency: Consistency
+        self,
+        user_id: str,
+        records: Sequence[VectorRecord | None],
+        *,
+        consistency: Consistency | str,
     ) -> Units:
         """Return what reading up to 100 vectors costs; None is one that is not there."""
         there = self._items(user_id, [one for one in records if one is not None])
         sizes = [*map(item_bytes, there), *(0 for one in records if one is None)]
-        strong = consistency is Consistency.STRONG
+        strong = Consistency(consistency) is Consistency.STRONG
         return Units(read=sum(read_units(one, strong=strong) for one in sizes), requests=1)
 
     def count(
-        self, user_id: str, records: Iterable[VectorRecord], *, consistency: Consistency
+        self, user_id: str, records: Iterable[VectorRecord], *, consistency: Consistency | str
     ) -> Units:
         """Return what counting costs, given all vectors of the user."""
         stored = _Stored(self, user_id, self._items(user_id, records))
-        stored.rows(user_id, LOWEST_ID, HIGHEST_ID, strong=consistency is Consistency.STRONG)
+        stored.rows(
+            user_id, LOWEST_ID, HIGHEST_ID, strong=Consistency(consistency) is Consistency.STRONG
+        )
         return stored.units
 
     def search(
@@ -105,7 +111,7 @@ class Prediction:
         records: Iterable[VectorRecord],
         where: Where = _EVERYTHING,
         effort: float | None = None,
-        consistency: Consistency,
+        consistency: Consistency | str,
         now: int = 0,
     ) -> Units:
         """Return what a search costs, given all vectors of the user.
@@ -123,7 +129,7 @@ class Prediction:
         query = encode_search(self._spec, user_id, vector, k=k, max_k=k, where=where, effort=effort)
         stored = _Stored(self, user_id, self._items(user_id, records))
         GsiSearch(self._spec, self._chunks.count).run(
-            stored, query, now, strong=consistency is Consistency.STRONG
+            stored, query, now, strong=Consistency(consistency) is Consistency.STRONG
         )
         return stored.units
 

@@ -111,7 +111,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damage_is_an_error(name: str) -> None:
-    """C5, E6: and nothing is unpacked beyond the size of a vector."""
+    """C5: and nothing is unpacked beyond the size of a vector."""
     good = VectorCodec("float32").encode(vectors(1, 8))
     with pytest.raises(CorruptError):
         read([*good, DAMAGED[name]], 8)

@@ -143,7 +143,7 @@ def test_a_newer_format_is_refused(
     ],
 )
 def test_a_wrong_option_is_named(query: str, fault: str) -> None:
-    """U1, E10."""
+    """U1: also an endpoint that hands out credentials."""
     with pytest.raises(ConfigurationError, match=fault):
         open_index(f"lsh+dynamodb://p-?{query}", SPEC)
 
