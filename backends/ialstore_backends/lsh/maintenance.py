@@ -45,7 +45,6 @@ class Maintenance:
             op.renew()
             rows = self._reader.rows_of_chunk(op, partition, whole=True)
             while batch := list(islice(rows, _PAGE)):
-                op.renew()
                 expired = [row for row in batch if not is_live(row, op.now)]
                 removed += self._remove(op, expired)
                 mended += self._mend(op, [row for row in batch if is_live(row, op.now)])
@@ -64,6 +63,7 @@ class Maintenance:
         )
 
     def _remove_one(self, op: Operation, key: Item, now: Item) -> bool:
+        op.renew()
         return self._table.access.delete(op, key, "expires_at <= :now", now) is not None
 
     def _mend(self, op: Operation, rows: Sequence[Item]) -> int:
@@ -91,6 +91,7 @@ class Maintenance:
                 ":v": {"B": base64.b64decode(row["vector_compressed"]["B"])},
             },
         }
+        op.renew()
         try:
             self._table.client.call(op, "UpdateItem", params)
         except ConditionFailedError:

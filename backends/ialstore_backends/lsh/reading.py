@@ -124,7 +124,9 @@ class EmbeddingReader:
             "ConsistentRead": strong,
             **more,
         }
-        return self._client.rows(op, params, place=partition.partition("#")[2])
+        for row in self._client.rows(op, params, place=partition.partition("#")[2]):
+            op.renew()  # for the next page
+            yield row
 
     # -- the index ------------------------------------------------------------------------------
 

@@ -55,6 +55,7 @@ class EmbeddingWriter:
         )
 
     def _delete_one(self, op: Operation, key: Item) -> bool:
+        op.renew()
         old = self._table.access.delete(op, key)
         return old is not None and is_live(old, op.now)
 
@@ -69,7 +70,6 @@ class EmbeddingWriter:
                 if session_id is None or session_of(row) == session_id
             )
             while batch := list(islice(rows, _PAGE)):
-                op.renew()
                 removed += self.delete(op, [key_of(row) for row in batch])
                 op.is_partly_applied = True
                 op.renew()

@@ -269,3 +269,19 @@ def test_the_retry_wrapper_stores_all(place: Place, record: Any) -> None:
     place.proxy.decide = failing(Instead.error("ThrottlingException"), "BatchWriteItem", times=3)
     RetryVectorIndex(place.index).upsert(USER, some)
     assert place.plain.count(USER) == 60
+
+
+def test_long_calls_have_their_deadline_for_each_request(place: Place) -> None:
+    """C3: all of them together take longer than one may."""
+
+    def slow(_: ProxiedRequest) -> Decision:
+        time.sleep(0.2)
+        return None
+
+    place.proxy.decide = slow
+    began = time.monotonic()
+    with deadline(0.5):
+        place.index.optimize(USER)
+        assert place.index.delete_session(USER, "s1") == 30
+        assert place.index.erase(USER).remaining == 0
+    assert time.monotonic() - began > 1.5
