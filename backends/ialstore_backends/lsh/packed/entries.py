@@ -1,0 +1,330 @@
+"""The code entry of a vector: sign bits, factor, tag, generation and what filters need.
+
+``estimate = q.mean + factor * (G q).bits`` with G the rotation and bits of -1 and 1. Entries of
+many vectors are one structured array, whose bytes are what is stored. A tombstone has a tag and
+a generation only. Of several entries with one tag the newest generation counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from ialstore.errors import CorruptError
+from ialstore.ids import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "LAST_HOUR",
+    "TOMBSTONE_BYTES",
+    "Entries",
+    "EntryFormat",
+    "Floats",
+    "about",
+    "are_dead",
+    "are_expired",
+    "are_newer",
+    "decode_magnitudes",
+    "encode_magnitudes",
+    "hour_of",
+    "hours",
+    "is_newer",
+    "newest",
+    "optimal_factors",
+    "role_codes",
+    "session_code",
+    "sign_bits",
+    "tag_of",
+    "tombstone",
+    "winners",
+]
+
+Entries: TypeAlias = "NDArray[np.void]"
+"""Entries as a structured array, shape (n,)."""
+Floats: TypeAlias = "NDArray[np.float32]"
+
+TOMBSTONE_BYTES: Final = 5
+_TOMBSTONE: Final = np.dtype([("tag", "<u4"), ("generation", "u1")])
+_ROLE_CODE: Final = {role: code for code, role in enumerate(Role)}
+_TOMBSTONE_ROLE: Final = 7
+LAST_HOUR: Final = (1 << 21) - 1  # in the year 2209; what is later counts as this hour
+_HOUR_MILLISECONDS: Final = 3_600_000
+_STEPS_PER_OCTAVE: Final = 128  # of magnitudes in two bytes: 0.3 % at most
+_LEAST_EXPONENT: Final = -160
+_BYTE_STEPS_PER_OCTAVE: Final = 18  # of cosine factors in one byte: 2 % at most
+_LIFE_STEPS_PER_OCTAVE: Final = 8
+_HALF: Final = 128  # of the generations
+
+
+@dataclass(frozen=True, eq=True)
+class EntryFormat:
+    """How entries of one kind of vectors are laid out.
+
+    Attributes:
+        dimension: of the vectors.
+        metric: ``cosine`` has a factor of one byte, ``dot`` of two, ``euclidean`` two bytes more
+            for the length of the vector less the mean.
+    """
+
+    dimension: int
+    metric: str
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of the sign bits."""
+        return -(-self.dimension // 8)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of an entry."""
+        return self.dtype.itemsize
+
+    @cached_property
+    def dtype(self) -> np.dtype[np.void]:
+        """The fields of an entry, without gaps."""
+        fields: list[Any] = [
+            ("tag", "<u4"),
+            ("generation", "u1"),
+            ("session", "<u2"),
+            ("about", "<u4"),
+            ("factor", "u1" if self.metric == "cosine" else "<u2"),
+        ]
+        if self.metric == "euclidean":
+            fields.append(("length", "<u2"))
+        return np.dtype([*fields, ("code", "u1", (self.code_bytes,))])
+
+    def encode(self, residuals: Floats, signs: Floats, known: Entries | None = None) -> Entries:
+        """Return entries of rotated vectors less the rotated mean, shape (n, dimension).
+
+        Args:
+            residuals: the vectors; unit length before the mean was taken off under cosine.
+            signs: shape of ``residuals``, of -1 and 1.
+            known: entries whose other fields are taken over; None leaves them zero.
+        """
+        entries = np.zeros(len(residuals), self.dtype)
+        if known is not None:
+            for name in ("tag", "generation", "session", "about"):
+                entries[name] = known[name]
+        entries["code"] = np.packbits(signs > 0, axis=1)
+        factors = optimal_factors(residuals, signs)
+        if self.metric == "cosine":
+            entries["factor"] = _encode_bytes(factors, self._largest)
+        else:
+            entries["factor"] = encode_magnitudes(factors)
+        if self.metric == "euclidean":
+            entries["length"] = encode_magnitudes(np.sqrt(np.square(residuals).sum(axis=1)))
+        return entries
+
+    def factors(self, entries: Entries) -> Floats:
+        """Return the factors of entries."""
+        if self.metric == "cosine":
+            return _decode_bytes(entries["factor"], self._largest)
+        return decode_magnitudes(entries["factor"])
+
+    def lengths(self, entries: Entries) -> Floats:
+        """Return the lengths of what was encoded; zero unless the metric is euclidean."""
+        if self.metric != "euclidean":
+            return np.zeros(len(entries), np.float32)
+        return decode_magnitudes(entries["length"])
+
+    def signs(self, entries: Entries) -> Floats:
+        """Return the bits as -1 and 1, shape (n, dimension)."""
+        bits = np.unpackbits(entries["code"], axis=1, count=self.dimension)
+        return np.where(bits, np.float32(1), np.float32(-1))
+
+    def decode(self, entries: Entries) -> Floats:
+        """Return approximations of the rotated residuals, shape (n, dimension)."""
+        return self.signs(entries) * self.factors(entries)[:, None]
+
+    def from_bytes(self, data: bytes) -> Entries:
+        """Return the entries of a cell.
+
+        Raises:
+            CorruptError: not a whole number of entries.
+        """
+        if len(data) % self.nbytes:
+            raise CorruptError("a cell of vector codes has a length that no cell has")
+        return np.frombuffer(data, self.dtype)
+
+    def from_set(self, elements: Iterable[bytes]) -> Entries:
+        """Return the entries and tombstones of one segment of the tail, in no order.
+
+        Raises:
+            CorruptError: an element has another length.
+        """
+        found: list[bytes] = []
+        for element in elements:
+            if len(element) == TOMBSTONE_BYTES:
+                found.append(self._dead(element))
+            elif len(element) == self.nbytes:
+                found.append(element)
+            else:
+                raise CorruptError("a segment of vector codes has an element of unknown length")
+        return np.frombuffer(b"".join(found), self.dtype)
+
+    def _dead(self, element: bytes) -> bytes:
+        row = np.zeros(1, self.dtype)
+        given = np.frombuffer(element, _TOMBSTONE)
+        row["tag"], row["generation"] = given["tag"], given["generation"]
+        row["about"] = _TOMBSTONE_ROLE << 29
+        return row.tobytes()
+
+    @property
+    def _largest(self) -> float:
+        return 4 / math.sqrt(self.dimension)
+
+
+def sign_bits(residuals: Floats) -> Floats:
+    """Return the plain code of rotated residuals: their signs, as -1 and 1."""
+    return np.where(residuals >= 0, np.float32(1), np.float32(-1))
+
+
+def optimal_factors(residuals: Floats, signs: Floats) -> Floats:
+    """Return the factors with which estimates are without bias (RaBitQ, SIGMOD 2024): y.y / y.b."""
+    squares = np.square(residuals).sum(axis=1)
+    along = (residuals * signs).sum(axis=1)
+    factors: Floats = np.where(along > 0, squares / np.where(along > 0, along, 1), 0)
+    return factors.astype(np.float32)
+
+
+def tombstone(tag: int, generation: int) -> bytes:
+    """Return what removes the entries of a tag up to this generation."""
+    return np.array([(tag, generation % 256)], _TOMBSTONE).tobytes()
+
+
+def tag_of(message_id: str, salt: int = 0) -> int:
+    """Return the tag of an id; another salt where that is taken by another id."""
+    digest = hashlib.sha256(f"{salt}#{message_id}".encode()).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
+def session_code(session_id: str) -> int:
+    """Return two bytes that stand for a session in filters."""
+    return int.from_bytes(hashlib.sha256(session_id.encode()).digest()[:2], "little")
+
+
+def hour_of(message_id: str) -> int:
+    """Return the hour since 1970 of an id or of a bound of ids, cut to 21 bits."""
+    milliseconds = int(message_id[:8] + message_id[9:13], 16)
+    return min(milliseconds // _HOUR_MILLISECONDS, LAST_HOUR)
+
+
+def about(message_id: str, role: Role, expires: int | None) -> int:
+    """Return 4 bytes of role, hour and, rounded up to 9 %, time to live.
+
+    Args:
+        message_id: which holds the time.
+        role: of the message.
+        expires: seconds since 1970, or None.
+    """
+    hour = hour_of(message_id)
+    life = 0
+    if expires is not None and hour < LAST_HOUR:
+        hours = max(1, math.ceil(expires / 3600) - hour)
+        life = min(1 + math.ceil(_LIFE_STEPS_PER_OCTAVE * math.log2(hours)), 255)
+    return _ROLE_CODE[role] << 29 | hour << 8 | life
+
+
+def role_codes(column: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the codes of the roles; 7 of a tombstone."""
+    codes: NDArray[np.uint32] = column >> np.uint32(29)
+    return codes
+
+
+def are_dead(column: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Return which entries are tombstones."""
+    dead: NDArray[np.bool_] = role_codes(column) == _TOMBSTONE_ROLE
+    return dead
+
+
+def hours(column: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the hours since 1970."""
+    found: NDArray[np.uint32] = column >> np.uint32(8) & np.uint32(LAST_HOUR)
+    return found
+
+
+def are_expired(column: NDArray[np.uint32], now: int) -> NDArray[np.bool_]:
+    """Return which entries are expired for certain at ``now``, seconds since 1970."""
+    life = column & 255
+    if not life.any():
+        return np.zeros(len(column), bool)
+    until = hours(column) + np.exp2((life.astype(np.float64) - 1) / _LIFE_STEPS_PER_OCTAVE)
+    return (life > 0) & (until * 3600 <= now)
+
+
+def is_newer(generation: int, other: int) -> bool:
+    """Whether a generation follows another; both wrap at 256 (RFC 1982)."""
+    return 0 < (generation - other) % 256 < _HALF
+
+
+def are_newer(generations: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return ``is_newer`` of each pair."""
+    ahead = (generations - others).astype(np.uint8)
+    return (ahead > 0) & (ahead < _HALF)
+
+
+def winners(entries: Entries) -> NDArray[np.intp]:
+    """Return the place of what counts of each tag, tombstones included, by ascending tag.
+
+    Args:
+        entries: cells first, then the segments of the tail in their order, so that generations
+            more than 127 apart are told apart as well.
+    """
+    tags = entries["tag"]
+    order = np.argsort(tags, kind="stable")
+    ordered = tags[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(order)])
+    lengths = np.diff(starts, append=len(order))
+    chosen: NDArray[np.intp] = order[starts]
+    generations = entries["generation"]
+    dead = are_dead(entries["about"])
+    for group in np.flatnonzero(lengths > 1).tolist():
+        best = int(chosen[group])
+        for place in order[starts[group] + 1 : starts[group] + lengths[group]].tolist():
+            same = generations[place] == generations[best]
+            if is_newer(int(generations[place]), int(generations[best])) or (same and dead[place]):
+                best = place
+        chosen[group] = best
+    return chosen
+
+
+def newest(entries: Entries) -> Entries:
+    """Return the entries that count, in their order; none of a tag that is removed."""
+    places = np.sort(winners(entries))
+    found = entries[places]
+    return found[~are_dead(found["about"])]
+
+
+def encode_magnitudes(values: Floats) -> NDArray[np.uint16]:
+    """Return two bytes for each number of at least zero, on a log scale."""
+    with np.errstate(divide="ignore"):
+        steps = (np.log2(values.astype(np.float64)) - _LEAST_EXPONENT) * _STEPS_PER_OCTAVE
+    codes: NDArray[np.uint16] = np.clip(np.rint(steps), 0, 65535).astype(np.uint16)
+    return codes
+
+
+def decode_magnitudes(codes: NDArray[np.uint16]) -> Floats:
+    """Return the numbers of ``encode_magnitudes``."""
+    exponents = codes / _STEPS_PER_OCTAVE + _LEAST_EXPONENT
+    return np.where(codes > 0, np.exp2(np.minimum(exponents, 127.9)), 0).astype(np.float32)
+
+
+def _encode_bytes(values: Floats, largest: float) -> NDArray[np.uint8]:
+    with np.errstate(divide="ignore"):
+        steps = np.log2(values.astype(np.float64) / largest) * _BYTE_STEPS_PER_OCTAVE + 255
+    codes: NDArray[np.uint8] = np.clip(np.rint(steps), 0, 255).astype(np.uint8)
+    return codes
+
+
+def _decode_bytes(codes: NDArray[np.uint8], largest: float) -> Floats:
+    values = np.exp2((codes.astype(np.float32) - 255) / _BYTE_STEPS_PER_OCTAVE) * largest
+    return np.where(codes > 0, values, 0).astype(np.float32)
