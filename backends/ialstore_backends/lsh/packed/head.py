@@ -1,0 +1,202 @@
+"""The head item: what a search must know of a user before it reads anything else.
+
+The mean, what was calibrated, and for each cell a code of its centroid, its spread and size: 53
+bytes a cell at 384 dimensions. To write it is to switch to the cells of another epoch.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ialstore.errors import CorruptError, StoreNotReadyError
+from ialstore_backends.lsh.packed.codes import Codes
+from ialstore_backends.lsh.packed.entries import (
+    EntryFormat,
+    decode_magnitudes,
+    encode_magnitudes,
+    sign_bits,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ialstore_backends.lsh.packed.cells import Cells
+    from ialstore_backends.lsh.packed.entries import Floats
+
+__all__ = [
+    "NEIGHBOURS",
+    "Calibration",
+    "CellTable",
+    "Facts",
+    "Head",
+    "cell_record_bytes",
+    "decode_head",
+    "encode_head",
+]
+
+NEIGHBOURS: Final = 10
+"""Hits that thresholds are made for; those for k hits follow from them."""
+
+_FORMAT: Final = 1
+_FIXED: Final = struct.Struct("<BBHHIIIfffffH")  # no padding; the arrays follow
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What makes thresholds fit the vectors of a user.
+
+    Attributes:
+        alpha: standard deviation of the scores within a cell, in parts of its spread.
+        least_hits: of the ten nearest, what a cell must be expected to hold to be read.
+        delta: how far below the k-th best an estimate may lie and still be looked at.
+        delta_of_all: the same when no cell is left out; less, for nothing was lost before.
+        most: rows looked at for ten hits, at most.
+    """
+
+    alpha: float
+    least_hits: float
+    delta: float
+    delta_of_all: float
+    most: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellTable:
+    """The cells of a head.
+
+    Attributes:
+        centroids: searched like any codes.
+        spreads: see ``Cells``.
+        sizes: entries of each.
+    """
+
+    centroids: Codes
+    spreads: Floats
+    sizes: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """What the head says besides the cells.
+
+    Attributes:
+        layout: of the entries; not stored in the head.
+        epoch: of the cells; counts rebuilds, wraps at 65,536.
+        version: of the codes; counts the times when everything was encoded again.
+        segment: number of the first segment of the tail that is not in the cells.
+        count: entries in the cells.
+        encoded: vectors there were when everything was encoded.
+        flat: whether the cells are read with the head, all of them.
+        mean: of the rotated vectors, float32.
+        calibration: thresholds.
+    """
+
+    layout: EntryFormat
+    epoch: int
+    version: int
+    segment: int
+    count: int
+    encoded: int
+    flat: bool
+    mean: Floats
+    calibration: Calibration
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """The head of a user, as it is read."""
+
+    facts: Facts
+    cells: CellTable
+
+
+def encode_head(facts: Facts, cells: Cells) -> bytes:
+    """Return the bytes of a head."""
+    layout = _cell_layout(facts.layout)
+    entries = layout.encode(cells.centroids, sign_bits(cells.centroids))
+    table = np.zeros(len(entries), _cell_type(layout))
+    for name in _shared(layout):
+        table[name] = entries[name]
+    if layout.metric == "euclidean":
+        table["length"] = encode_magnitudes(cells.lengths)
+    table["spread"] = encode_magnitudes(cells.spreads)
+    table["size"] = cells.sizes
+    scale = float(np.abs(facts.mean).max()) or 1.0
+    fixed = _FIXED.pack(
+        _FORMAT,
+        facts.flat,
+        facts.epoch % 65536,
+        facts.version % 65536,
+        facts.segment,
+        facts.count,
+        facts.encoded,
+        scale,
+        facts.calibration.alpha,
+        facts.calibration.least_hits,
+        facts.calibration.delta,
+        facts.calibration.delta_of_all,
+        facts.calibration.most,
+    )
+    mean = np.rint(facts.mean / np.float32(scale) * 32767).astype("<i2")
+    return b"".join([fixed, mean.tobytes(), table.tobytes()])
+
+
+def decode_head(data: bytes, layout: EntryFormat) -> Head:
+    """Return the head of these bytes.
+
+    Raises:
+        CorruptError: they are no head of such vectors.
+        StoreNotReadyError: a newer version of the library wrote it.
+    """
+    if data and data[0] > _FORMAT:
+        raise StoreNotReadyError("a newer version of ialstore wrote these vectors; update it")
+    centroids = _cell_layout(layout)
+    kind = _cell_type(centroids)
+    start = _FIXED.size + 2 * layout.dimension
+    if len(data) < start or (len(data) - start) % kind.itemsize:
+        raise CorruptError("the head of a user's vectors is damaged; run optimize")
+    _, flat, epoch, version, segment, count, encoded, scale, *thresholds = _FIXED.unpack_from(data)
+    stored = np.frombuffer(data, "<i2", layout.dimension, _FIXED.size)
+    mean = (stored * np.float32(scale / 32767)).astype(np.float32)
+    table = np.frombuffer(data, kind, offset=start)
+    entries = np.zeros(len(table), centroids.dtype)
+    for name in _shared(centroids):
+        entries[name] = table[name]
+    calibration = Calibration(*thresholds)
+    return Head(
+        Facts(layout, epoch, version, segment, count, encoded, bool(flat), mean, calibration),
+        CellTable(
+            Codes(centroids, entries),
+            decode_magnitudes(table["spread"]),
+            table["size"].astype(np.intp),
+        ),
+    )
+
+
+def cell_record_bytes(layout: EntryFormat) -> int:
+    """Return what a cell takes in the head."""
+    return _cell_type(_cell_layout(layout)).itemsize
+
+
+def _cell_layout(layout: EntryFormat) -> EntryFormat:
+    """Return the layout of centroids: any length, so that one byte for the factor won't do."""
+    return EntryFormat(layout.dimension, "dot") if layout.metric == "cosine" else layout
+
+
+def _cell_type(layout: EntryFormat) -> np.dtype[np.void]:
+    fields: list[Any] = [("factor", "<u2"), ("spread", "<u2"), ("size", "u1")]
+    if layout.metric == "euclidean":
+        fields.append(("length", "<u2"))
+    return np.dtype([*fields, ("code", "u1", (layout.code_bytes,))])
+
+
+def _shared(layout: EntryFormat) -> tuple[str, ...]:
+    """Return the fields that a cell has of an entry."""
+    return ("code", "factor", "length") if layout.metric == "euclidean" else ("code", "factor")

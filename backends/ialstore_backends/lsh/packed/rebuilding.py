@@ -1,0 +1,171 @@
+"""New cells: when they are due, and what is written. Nothing is read but what is handed in.
+
+The tail is merged into cells when that costs, spread over its entries, about one write unit an
+entry: as much as the entry itself. Everything is encoded again, from the stored vectors, whenever
+their number has grown by half: only then are the mean, shaped bits and thresholds renewed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+
+from ialstore_backends.lsh.packed.calibration import calibrate
+from ialstore_backends.lsh.packed.cells import cluster
+from ialstore_backends.lsh.packed.entries import EntryFormat, are_expired, newest
+from ialstore_backends.lsh.packed.head import (
+    Calibration,
+    Facts,
+    Head,
+    cell_record_bytes,
+    decode_head,
+    encode_head,
+)
+from ialstore_backends.lsh.packed.shaping import shaped_bits, weights
+
+if TYPE_CHECKING:
+    from ialstore_backends.lsh.packed.entries import Entries, Floats
+
+__all__ = [
+    "FLAT_CELLS",
+    "MIN_TAIL",
+    "Rebuilt",
+    "capacity",
+    "due",
+    "encode_all",
+    "merge",
+    "tail_limit",
+]
+
+MIN_TAIL: Final = 64
+_FIRST: Final = 128  # vectors from which on there is a mean
+FLAT_CELLS: Final = 6
+_GROWTH: Final = 1.5
+_UNIT_BYTES: Final = 4096
+_KEY_BYTES: Final = 96  # keys and names of a cell's item; a long user id takes more
+_FILL: Final = 0.92
+_MOST_ENTRIES: Final = 255
+_HEAD_BYTES: Final = 300_000
+_UNKNOWN: Final = Calibration(1.0, least_hits=0.0, delta=0.0, delta_of_all=0.0, most=48)
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What to write: the cells of the next epoch first, then the head, which switches to them.
+
+    Attributes:
+        head: bytes of the head item.
+        cells: bytes of each cell, by its number.
+        count: entries in them.
+    """
+
+    head: bytes
+    cells: tuple[bytes, ...]
+    count: int
+
+
+def tail_limit(layout: EntryFormat, count: int) -> int:
+    """Return how many entries the tail of a user with so many in cells may have."""
+    return max(MIN_TAIL, count * layout.nbytes // 1024)
+
+
+def due(head: Head | None, layout: EntryFormat, tail: int) -> Literal["merge", "encode"] | None:
+    """Return what is to be done about a tail of so many entries."""
+    if head is None:
+        return "encode" if tail >= _FIRST else None
+    if tail < tail_limit(layout, head.facts.count):
+        return None
+    return "encode" if head.facts.count + tail >= _GROWTH * head.facts.encoded else "merge"
+
+
+def merge(
+    head: Head,
+    cells: Entries,
+    tail: Entries,
+    *,
+    segment: int,
+    now: int,
+    key_bytes: int = _KEY_BYTES,
+) -> Rebuilt:
+    """Copy the entries that count into new cells, without those that are expired.
+
+    Args:
+        head: of the user.
+        cells: all entries of all cells.
+        tail: entries and tombstones of the segments merged, in their order.
+        segment: number of the first segment that is not merged.
+        now: seconds since 1970.
+        key_bytes: what an item takes besides its entries.
+    """
+    entries = newest(np.concatenate([cells, tail]))
+    entries = entries[~are_expired(entries["about"], now)]
+    facts = replace(head.facts, segment=segment)
+    return _written(facts, entries, None, key_bytes)
+
+
+def encode_all(
+    layout: EntryFormat,
+    rotated: Floats,
+    known: Entries,
+    head: Head | None,
+    *,
+    segment: int,
+    key_bytes: int = _KEY_BYTES,
+) -> Rebuilt:
+    """Encode vectors anew, with a mean, bits and thresholds that fit them.
+
+    Args:
+        layout: of the entries.
+        rotated: the rotated vectors, of unit length under cosine, shape (n, dimension), n > 0.
+        known: entries with their tags, generations and what filters need.
+        head: of the user so far.
+        segment: number of the first segment whose entries are not among them.
+        key_bytes: what an item takes besides its entries.
+    """
+    mean = rotated.mean(axis=0, dtype=np.float64).astype(np.float32)
+    residuals = rotated - mean
+    entries = layout.encode(residuals, shaped_bits(residuals, weights(residuals)), known)
+    facts = Facts(
+        layout,
+        epoch=0 if head is None else head.facts.epoch,
+        version=0 if head is None else head.facts.version + 1,
+        segment=segment,
+        count=len(entries),
+        encoded=len(entries),
+        flat=True,
+        mean=mean,
+        calibration=_UNKNOWN,
+    )
+    return _written(facts, entries, residuals, key_bytes)
+
+
+def capacity(layout: EntryFormat, count: int, key_bytes: int = _KEY_BYTES) -> int:
+    """Return the most entries of a cell: what fits into the fewest read units.
+
+    The head of very many long codes would be too large: there cells take more units.
+    """
+    units = 1
+    while True:
+        most = min((units * _UNIT_BYTES - key_bytes) // layout.nbytes, _MOST_ENTRIES)
+        number = count / (most * _FILL)
+        if number * cell_record_bytes(layout) <= _HEAD_BYTES or most == _MOST_ENTRIES:
+            return most
+        units += 1
+
+
+def _written(facts: Facts, entries: Entries, residuals: Floats | None, key_bytes: int) -> Rebuilt:
+    layout = facts.layout
+    most = capacity(layout, len(entries), key_bytes)
+    number = max(1, -(-len(entries) // int(most * _FILL)))
+    epoch = (facts.epoch + 1) % 65536
+    cells = cluster(layout, entries, most, number, seed=epoch)
+    facts = replace(facts, epoch=epoch, count=len(entries), flat=number <= FLAT_CELLS)
+    if residuals is not None and len(entries) > 1:
+        head = decode_head(encode_head(facts, cells), layout)
+        calibration = calibrate(head, residuals, entries, cells.cell, seed=epoch)
+        facts = replace(facts, calibration=calibration)
+    order = np.argsort(cells.cell, kind="stable")
+    parts = np.split(entries[order], np.cumsum(cells.sizes)[:-1])
+    return Rebuilt(encode_head(facts, cells), tuple(part.tobytes() for part in parts), len(entries))

@@ -1,0 +1,248 @@
+"""One search, as a state machine without I/O: which cells to read, which rows, when to stop.
+
+1. The head and the tail have been read. ``cells_to_read`` names the cells that are worth it.
+2. ``View`` joins the codes held with the tail, ``rank`` orders what passes the filters.
+3. ``Ranking.next_rows`` names the rows to read: at first the best k and all that may be among
+   them; afterwards only as many as were missing (removed, expired, or kept out by the filter).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ialstore_backends.lsh.packed.codes import Codes, Query
+from ialstore_backends.lsh.packed.entries import (
+    LAST_HOUR,
+    are_dead,
+    are_expired,
+    are_newer,
+    hours,
+    role_codes,
+    winners,
+)
+from ialstore_backends.lsh.packed.head import NEIGHBOURS, Calibration
+from ialstore_backends.lsh.packed.probing import expected_hits
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from numpy.typing import NDArray
+
+    from ialstore_backends.lsh.packed.entries import Entries, EntryFormat, Floats
+    from ialstore_backends.lsh.packed.head import Head
+
+__all__ = ["DEFAULT_EFFORT", "Filter", "Ranking", "Search", "View", "cells_to_read", "rank"]
+
+DEFAULT_EFFORT: Final = 0.5
+_EVERYTHING: Final = 256  # so few codes are all looked at with the whole effort
+_UNCALIBRATED: Final = 1.5  # parts of the median factor: two and a half errors of plain codes
+_UNCALIBRATED_ROWS: Final = 48
+_CELL_STEEPNESS: Final = 3  # a cell is read from so much less on: width to this power
+_STEEPNESS: Final = 6.0  # how much wider thresholds are at the whole effort: 1 + 6 / 2 times
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What entries can tell of a filter; rows tell the rest.
+
+    Attributes:
+        session: code of the only session, or None.
+        exclude: code of the session to leave out, or None.
+        roles: codes of the only roles, or None.
+        first_hour: hours since 1970 of the first that belongs.
+        last_hour: of the last.
+        now: seconds since 1970; what is expired then is left out.
+    """
+
+    session: int | None = None
+    exclude: int | None = None
+    roles: frozenset[int] | None = None
+    first_hour: int = 0
+    last_hour: int = LAST_HOUR
+    now: int = 0
+
+    def passing(self, codes: Codes, *, wanted: int) -> NDArray[np.bool_]:
+        """Return which codes may belong.
+
+        Two sessions in 65,536 share a code. So the excluded one's code is let through, for the
+        rows to decide, when fewer than ``wanted`` are left without it.
+        """
+        passes: NDArray[np.bool_] = ~are_expired(codes.about, self.now)
+        if self.session is not None:
+            passes &= codes.sessions == np.uint16(self.session)
+        if self.roles is not None:
+            passes &= np.isin(role_codes(codes.about), list(self.roles))
+        if self.first_hour > 0 or self.last_hour < LAST_HOUR:
+            hour = hours(codes.about)
+            passes &= (hour >= self.first_hour) & (hour <= self.last_hour)
+        if self.exclude is not None:
+            others: NDArray[np.bool_] = passes & (codes.sessions != np.uint16(self.exclude))
+            if others.sum() >= wanted:
+                return others
+        return passes
+
+
+class View:
+    """All codes that a search sees: those of cells, and the tail, of each tag the newest."""
+
+    def __init__(self, layout: EntryFormat, cells: Codes, tail: Entries) -> None:
+        best = tail[winners(tail)]  # by ascending tag
+        self.cells = cells
+        self.alive = np.ones(len(cells), bool)
+        late = np.zeros(len(best), bool)
+        if len(best) and len(cells):
+            at = np.minimum(np.searchsorted(best["tag"], cells.tags), len(best) - 1)
+            both = np.flatnonzero(best["tag"][at] == cells.tags)
+            at = at[both]
+            behind = are_newer(cells.generations[both], best["generation"][at])
+            late[at[behind]] = True
+            self.alive[both[~behind]] = False
+        self.tail = Codes(layout, best[~late & ~are_dead(best["about"])])
+
+    def __len__(self) -> int:
+        return int(self.alive.sum()) + len(self.tail)
+
+    @property
+    def median_factor(self) -> float:
+        """The median factor of the tail; zero of none."""
+        return float(np.median(self.tail.factors)) if len(self.tail) else 0.0
+
+    def share(self, chosen: Filter) -> float:
+        """Return which share of the codes a filter lets through, never quite none."""
+        cells, tail = self.passing(chosen, 0)
+        return (int(cells.sum()) + int(tail.sum()) + 1) / (len(self) + 1)
+
+    def passing(self, chosen: Filter, wanted: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which codes of the cells and of the tail a filter lets through."""
+        cells = chosen.passing(self.cells, wanted=wanted) & self.alive
+        return cells, chosen.passing(self.tail, wanted=max(0, wanted - int(cells.sum())))
+
+
+@dataclass(slots=True, eq=False)
+class Ranking:
+    """Tags by falling estimate, and how far they have been looked at.
+
+    Attributes:
+        tags: of what passes the filter, best first, as far as they may be needed.
+        examined: codes that passed.
+        first: rows of the first round.
+        k: hits wanted.
+        done: rows asked for so far.
+    """
+
+    tags: NDArray[np.uint32]
+    examined: int
+    first: int
+    k: int
+    done: int = field(default=0)
+
+    def next_rows(self, hits: int) -> list[int]:
+        """Return the tags of the rows to read next; none when the search is over.
+
+        Args:
+            hits: rows read so far that are there and pass the filter.
+        """
+        if self.done == 0:
+            more = self.first
+        elif hits < self.k:
+            more = 2 * (self.k - hits)
+        else:
+            return []
+        found: list[int] = self.tags[self.done : self.done + more].tolist()
+        self.done += len(found)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Search:
+    """What is searched for.
+
+    Attributes:
+        query: made ready with the mean of the head.
+        k: hits wanted.
+        effort: in (0, 1], or None for the default.
+        chosen: the filter.
+    """
+
+    query: Query
+    k: int
+    effort: float | None = None
+    chosen: Filter = field(default_factory=Filter)
+
+
+def cells_to_read(
+    head: Head, search: Search, held: Collection[int] = (), selectivity: float = 1.0
+) -> list[int]:
+    """Return the numbers of the cells to read now, most promising first.
+
+    Args:
+        head: of the user; its cells are not flat.
+        search: what is searched for.
+        held: cells whose codes are here already.
+        selectivity: share of the vectors that pass the filter, as far as is known.
+    """
+    thresholds = head.facts.calibration
+    wanted = search.k / max(selectivity, 1e-9)
+    hits = expected_hits(head.cells, search.query, thresholds.alpha, wanted)
+    least = thresholds.least_hits / _width(search.effort) ** _CELL_STEEPNESS
+    least = 0.0 if search.effort == 1 else least * wanted / NEIGHBOURS
+    order = np.argsort(-hits, kind="stable")
+    count = int((hits >= min(least, hits[order[0]])).sum())
+    return [cell for cell in order[:count].tolist() if cell not in held]
+
+
+def rank(view: View, search: Search, calibration: Calibration | None, *, complete: bool) -> Ranking:
+    """Return what to look at.
+
+    Args:
+        view: the codes.
+        search: what is searched for.
+        calibration: of the head; None of a user who has none yet.
+        complete: whether the view has all cells.
+    """
+    k, effort = search.k, search.effort
+    tags, estimates = _estimates(view, search)
+    examined = len(tags)
+    wide = _width(effort)
+    if calibration is None:
+        window = _UNCALIBRATED * search.query.factor * view.median_factor
+        calibration = Calibration(1.0, 0.0, window, window, _UNCALIBRATED_ROWS)
+    most = math.ceil(max(k, calibration.most * k / NEIGHBOURS * max(1.0, wide)))
+    delta = wide * (calibration.delta_of_all if complete else calibration.delta)
+    if effort == 1 and examined <= _EVERYTHING:
+        most, delta = max(most, _EVERYTHING), math.inf
+    reserve = min(examined, most + 4 * k)  # for rows that turn out to be gone
+    if reserve < examined:
+        best = np.argpartition(-estimates, reserve - 1)[:reserve]
+        tags, estimates = tags[best], estimates[best]
+    order = np.lexsort((tags, -estimates))
+    tags, estimates = tags[order], estimates[order]
+    least = float(estimates[min(k, examined) - 1]) - delta if examined else 0.0
+    first = min(int(np.searchsorted(-estimates, -least, side="right")), most)
+    return Ranking(tags, examined, first, k)
+
+
+def _estimates(view: View, search: Search) -> tuple[NDArray[np.uint32], Floats]:
+    """Return tags and estimates of the codes that pass."""
+    parts = [
+        (codes.tags[passes], codes.estimates(search.query)[passes])
+        for codes, passes in zip(
+            (view.cells, view.tail), view.passing(search.chosen, search.k), strict=True
+        )
+        if passes.any()
+    ]
+    if not parts:
+        return np.zeros(0, np.uint32), np.zeros(0, np.float32)
+    return np.concatenate([tags for tags, _ in parts]), np.concatenate([one for _, one in parts])
+
+
+def _width(effort: float | None) -> float:
+    """Return how much wider than the calibrated ones the thresholds are: 1 at the default."""
+    given = DEFAULT_EFFORT if effort is None else effort
+    if given <= DEFAULT_EFFORT:
+        return given / DEFAULT_EFFORT
+    return 1 + _STEEPNESS * (given - DEFAULT_EFFORT)
