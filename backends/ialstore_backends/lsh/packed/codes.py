@@ -50,7 +50,7 @@ class Query:
         planes: bit planes of the coordinates, lowest first, shape (planes, words).
         low: the coordinate of which all planes are zero.
         step: between two neighbouring coordinates.
-        factor: of products: 2 under euclidean, else 1.
+        factor: of products: 2 where estimates are of distances, else 1.
     """
 
     vector: Floats
@@ -65,22 +65,24 @@ class Query:
 def prepare(vector: Floats, mean: Floats, metric: str) -> Query:
     """Return a query for codes with this rotated mean.
 
-    Estimates are of the cosine, of the product divided by the query's length, or of
-    ``(|p|^2 - distance^2) / |p|`` with p the query less the mean: they rank as the scores do.
+    Estimates are of the product divided by the query's length under dot, else of
+    ``(|p|^2 - distance^2) / |p|`` with p the query less the mean, the distance under cosine that
+    of the directions. They rank as the scores do.
     """
-    turned = rotation(len(vector)).apply(vector)
-    if metric == "euclidean":
-        turned = turned - mean
-    wide = turned.astype(np.float64)
+    wide = rotation(len(vector)).apply(vector).astype(np.float64)
+    if metric == "cosine":
+        wide /= np.sqrt(wide.dot(wide))
+    if metric != "dot":
+        wide -= mean
     strength = float(np.sqrt(wide.dot(wide))) or 1.0
     unit = (wide / strength).astype(np.float32)
-    offset = 0.0 if metric == "euclidean" else float(unit @ mean)
+    offset = float(unit @ mean) if metric == "dot" else 0.0
     low = float(unit.min())
     step = (float(unit.max()) - low) / ((1 << _PLANES) - 1) or 1.0
     numbers = np.rint((unit - low) / step).astype(np.uint8)
     bits = numbers >> np.arange(_PLANES, dtype=np.uint8)[:, None] & 1
     planes = _words(np.packbits(bits, axis=1))
-    return Query(unit, strength, offset, planes, low, step, 2.0 if metric == "euclidean" else 1.0)
+    return Query(unit, strength, offset, planes, low, step, 1.0 if metric == "dot" else 2.0)
 
 
 class Codes:
@@ -96,7 +98,7 @@ class Codes:
         self._ones: NDArray[np.uint16] = bit_counts(self._words).sum(axis=0, dtype=np.uint16)
         self.factors = layout.factors(entries)
         self._squares = None
-        if layout.metric == "euclidean":
+        if layout.has_length:
             self._squares = np.square(layout.lengths(entries))
 
     def __len__(self) -> int:

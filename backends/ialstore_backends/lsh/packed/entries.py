@@ -1,8 +1,12 @@
 """The code entry of a vector: sign bits, factor, tag, generation and what filters need.
 
-``estimate = q.mean + factor * (G q).bits`` with G the rotation and bits of -1 and 1. Entries of
-many vectors are one structured array, whose bytes are what is stored. A tombstone has a tag and
-a generation only. Of several entries with one tag the newest generation counts.
+A vector is ``G v = mean + y`` with G the rotation, and y about ``factor * bits`` with bits of -1
+and 1. Products of queries with y are estimated. Under cosine and euclidean the query is taken less
+the mean as well, and the length of y is in the entry, so that a mean that most vectors share (as
+of many embedding models) costs no accuracy.
+
+Entries of many vectors are one structured array, whose bytes are what is stored. A tombstone has
+a tag and a generation only. Of several entries with one tag the newest generation counts.
 """
 
 from __future__ import annotations
@@ -60,7 +64,9 @@ LAST_HOUR: Final = (1 << 21) - 1  # in the year 2209; what is later counts as th
 _HOUR_MILLISECONDS: Final = 3_600_000
 _STEPS_PER_OCTAVE: Final = 128  # of magnitudes in two bytes: 0.3 % at most
 _LEAST_EXPONENT: Final = -160
-_BYTE_STEPS_PER_OCTAVE: Final = 18  # of cosine factors in one byte: 2 % at most
+_FACTOR_STEPS: Final = 18  # an octave, of cosine factors in one byte: 2 % at most
+_LENGTH_STEPS: Final = 40  # an octave, of lengths in one byte: 0.9 % at most
+_LARGEST_LENGTH: Final = 2.0
 _LIFE_STEPS_PER_OCTAVE: Final = 8
 _HALF: Final = 128  # of the generations
 
@@ -71,12 +77,17 @@ class EntryFormat:
 
     Attributes:
         dimension: of the vectors.
-        metric: ``cosine`` has a factor of one byte, ``dot`` of two, ``euclidean`` two bytes more
-            for the length of the vector less the mean.
+        metric: ``cosine`` has one byte each for the factor and the length of y, ``euclidean``
+            two each, ``dot`` two for the factor.
     """
 
     dimension: int
     metric: str
+
+    @property
+    def has_length(self) -> bool:
+        """Whether estimates are of distances, and entries have a length."""
+        return self.metric != "dot"
 
     @property
     def code_bytes(self) -> int:
@@ -98,8 +109,8 @@ class EntryFormat:
             ("about", "<u4"),
             ("factor", "u1" if self.metric == "cosine" else "<u2"),
         ]
-        if self.metric == "euclidean":
-            fields.append(("length", "<u2"))
+        if self.has_length:
+            fields.append(("length", "u1" if self.metric == "cosine" else "<u2"))
         return np.dtype([*fields, ("code", "u1", (self.code_bytes,))])
 
     def encode(self, residuals: Floats, signs: Floats, known: Entries | None = None) -> Entries:
@@ -117,23 +128,27 @@ class EntryFormat:
         entries["code"] = np.packbits(signs > 0, axis=1)
         factors = optimal_factors(residuals, signs)
         if self.metric == "cosine":
-            entries["factor"] = _encode_bytes(factors, self._largest)
+            entries["factor"] = _encode_bytes(factors, self._largest, _FACTOR_STEPS)
         else:
             entries["factor"] = encode_magnitudes(factors)
-        if self.metric == "euclidean":
-            entries["length"] = encode_magnitudes(np.sqrt(np.square(residuals).sum(axis=1)))
+        if self.has_length:
+            lengths = np.sqrt(np.square(residuals).sum(axis=1))
+            if self.metric == "cosine":
+                entries["length"] = _encode_bytes(lengths, _LARGEST_LENGTH, _LENGTH_STEPS)
+            else:
+                entries["length"] = encode_magnitudes(lengths)
         return entries
 
     def factors(self, entries: Entries) -> Floats:
         """Return the factors of entries."""
         if self.metric == "cosine":
-            return _decode_bytes(entries["factor"], self._largest)
+            return _decode_bytes(entries["factor"], self._largest, _FACTOR_STEPS)
         return decode_magnitudes(entries["factor"])
 
     def lengths(self, entries: Entries) -> Floats:
-        """Return the lengths of what was encoded; zero unless the metric is euclidean."""
-        if self.metric != "euclidean":
-            return np.zeros(len(entries), np.float32)
+        """Return the lengths of what was encoded, of entries that have them."""
+        if self.metric == "cosine":
+            return _decode_bytes(entries["length"], _LARGEST_LENGTH, _LENGTH_STEPS)
         return decode_magnitudes(entries["length"])
 
     def signs(self, entries: Entries) -> Floats:
@@ -318,13 +333,13 @@ def decode_magnitudes(codes: NDArray[np.uint16]) -> Floats:
     return np.where(codes > 0, np.exp2(np.minimum(exponents, 127.9)), 0).astype(np.float32)
 
 
-def _encode_bytes(values: Floats, largest: float) -> NDArray[np.uint8]:
+def _encode_bytes(values: Floats, largest: float, steps_per_octave: int) -> NDArray[np.uint8]:
     with np.errstate(divide="ignore"):
-        steps = np.log2(values.astype(np.float64) / largest) * _BYTE_STEPS_PER_OCTAVE + 255
+        steps = np.log2(values.astype(np.float64) / largest) * steps_per_octave + 255
     codes: NDArray[np.uint8] = np.clip(np.rint(steps), 0, 255).astype(np.uint8)
     return codes
 
 
-def _decode_bytes(codes: NDArray[np.uint8], largest: float) -> Floats:
-    values = np.exp2((codes.astype(np.float32) - 255) / _BYTE_STEPS_PER_OCTAVE) * largest
+def _decode_bytes(codes: NDArray[np.uint8], largest: float, steps_per_octave: int) -> Floats:
+    values = np.exp2((codes.astype(np.float32) - 255) / steps_per_octave) * largest
     return np.where(codes > 0, values, 0).astype(np.float32)

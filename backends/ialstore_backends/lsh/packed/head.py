@@ -1,6 +1,6 @@
 """The head item: what a search must know of a user before it reads anything else.
 
-The mean, what was calibrated, and for each cell a code of its centroid, its spread and size: 53
+The mean, what was calibrated, and for each cell a code of its centroid, its spread and size: 55
 bytes a cell at 384 dimensions. To write it is to switch to the cells of another epoch.
 """
 
@@ -36,12 +36,14 @@ __all__ = [
     "cell_record_bytes",
     "decode_head",
     "encode_head",
+    "stored_mean",
 ]
 
 NEIGHBOURS: Final = 10
 """Hits that thresholds are made for; those for k hits follow from them."""
 
 _FORMAT: Final = 1
+_LARGEST: Final = 127
 _FIXED: Final = struct.Struct("<BBHHIIIfffffH")  # no padding; the arrays follow
 
 
@@ -94,7 +96,7 @@ class Facts:
         count: entries in the cells.
         encoded: vectors there were when everything was encoded.
         flat: whether the cells are read with the head, all of them.
-        mean: of the rotated vectors, float32.
+        mean: near that of the rotated vectors, as ``stored_mean`` returns it.
         calibration: thresholds.
     """
 
@@ -124,11 +126,11 @@ def encode_head(facts: Facts, cells: Cells) -> bytes:
     table = np.zeros(len(entries), _cell_type(layout))
     for name in _shared(layout):
         table[name] = entries[name]
-    if layout.metric == "euclidean":
+    if layout.has_length:
         table["length"] = encode_magnitudes(cells.lengths)
     table["spread"] = encode_magnitudes(cells.spreads)
     table["size"] = cells.sizes
-    scale = float(np.abs(facts.mean).max()) or 1.0
+    scale, mean = _rounded(facts.mean)
     fixed = _FIXED.pack(
         _FORMAT,
         facts.flat,
@@ -144,7 +146,6 @@ def encode_head(facts: Facts, cells: Cells) -> bytes:
         facts.calibration.delta_of_all,
         facts.calibration.most,
     )
-    mean = np.rint(facts.mean / np.float32(scale) * 32767).astype("<i2")
     return b"".join([fixed, mean.tobytes(), table.tobytes()])
 
 
@@ -159,12 +160,11 @@ def decode_head(data: bytes, layout: EntryFormat) -> Head:
         raise StoreNotReadyError("a newer version of ialstore wrote these vectors; update it")
     centroids = _cell_layout(layout)
     kind = _cell_type(centroids)
-    start = _FIXED.size + 2 * layout.dimension
+    start = _FIXED.size + layout.dimension
     if len(data) < start or (len(data) - start) % kind.itemsize:
         raise CorruptError("the head of a user's vectors is damaged; run optimize")
     _, flat, epoch, version, segment, count, encoded, scale, *thresholds = _FIXED.unpack_from(data)
-    stored = np.frombuffer(data, "<i2", layout.dimension, _FIXED.size)
-    mean = (stored * np.float32(scale / 32767)).astype(np.float32)
+    mean = _mean(scale, np.frombuffer(data, np.int8, layout.dimension, _FIXED.size))
     table = np.frombuffer(data, kind, offset=start)
     entries = np.zeros(len(table), centroids.dtype)
     for name in _shared(centroids):
@@ -180,23 +180,37 @@ def decode_head(data: bytes, layout: EntryFormat) -> Head:
     )
 
 
+def stored_mean(mean: Floats) -> Floats:
+    """Return a mean as a head will return it. What is encoded with it loses nothing thereby."""
+    return _mean(*_rounded(mean))
+
+
 def cell_record_bytes(layout: EntryFormat) -> int:
     """Return what a cell takes in the head."""
     return _cell_type(_cell_layout(layout)).itemsize
 
 
 def _cell_layout(layout: EntryFormat) -> EntryFormat:
-    """Return the layout of centroids: any length, so that one byte for the factor won't do."""
-    return EntryFormat(layout.dimension, "dot") if layout.metric == "cosine" else layout
+    """Return the layout of centroids: any length, so that one byte won't do."""
+    return EntryFormat(layout.dimension, "euclidean") if layout.metric == "cosine" else layout
 
 
 def _cell_type(layout: EntryFormat) -> np.dtype[np.void]:
     fields: list[Any] = [("factor", "<u2"), ("spread", "<u2"), ("size", "u1")]
-    if layout.metric == "euclidean":
+    if layout.has_length:
         fields.append(("length", "<u2"))
     return np.dtype([*fields, ("code", "u1", (layout.code_bytes,))])
 
 
+def _rounded(mean: Floats) -> tuple[float, NDArray[np.int8]]:
+    scale = float(np.float32(np.abs(mean).max() / _LARGEST))
+    return scale, np.rint(mean / np.float32(scale or 1)).astype(np.int8)
+
+
+def _mean(scale: float, numbers: NDArray[np.int8]) -> Floats:
+    return np.multiply(numbers, np.float32(scale), dtype=np.float32)
+
+
 def _shared(layout: EntryFormat) -> tuple[str, ...]:
     """Return the fields that a cell has of an entry."""
-    return ("code", "factor", "length") if layout.metric == "euclidean" else ("code", "factor")
+    return ("code", "factor", "length") if layout.has_length else ("code", "factor")

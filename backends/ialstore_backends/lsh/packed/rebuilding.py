@@ -1,8 +1,10 @@
 """New cells: when they are due, and what is written. Nothing is read but what is handed in.
 
-The tail is merged into cells when that costs, spread over its entries, about one write unit an
-entry: as much as the entry itself. Everything is encoded again, from the stored vectors, whenever
-their number has grown by half: only then are the mean, shaped bits and thresholds renewed.
+The tail is merged into cells when that costs, spread over its entries, a little less than a write
+unit an entry. Long entries, of which a segment takes few, wait longer, and make up for what they
+cost in writes that fail and segments that are deleted. Everything is encoded again, from the
+stored vectors, whenever their number has grown by half: only then are the mean, shaped bits and
+thresholds renewed.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from ialstore_backends.lsh.packed.head import (
     cell_record_bytes,
     decode_head,
     encode_head,
+    stored_mean,
 )
 from ialstore_backends.lsh.packed.shaping import shaped_bits, weights
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.packed.entries import Entries, Floats
 
 __all__ = [
+    "FILL",
     "FLAT_CELLS",
     "MIN_TAIL",
     "Rebuilt",
@@ -45,7 +49,7 @@ FLAT_CELLS: Final = 6
 _GROWTH: Final = 1.5
 _UNIT_BYTES: Final = 4096
 _KEY_BYTES: Final = 96  # keys and names of a cell's item; a long user id takes more
-_FILL: Final = 0.92
+FILL: Final = 0.94
 _MOST_ENTRIES: Final = 255
 _HEAD_BYTES: Final = 300_000
 _UNKNOWN: Final = Calibration(1.0, least_hits=0.0, delta=0.0, delta_of_all=0.0, most=48)
@@ -68,7 +72,7 @@ class Rebuilt:
 
 def tail_limit(layout: EntryFormat, count: int) -> int:
     """Return how many entries the tail of a user with so many in cells may have."""
-    return max(MIN_TAIL, count * layout.nbytes // 1024)
+    return max(MIN_TAIL, int(count * layout.nbytes / 1024 * (1.05 + layout.nbytes / 400)))
 
 
 def due(head: Head | None, layout: EntryFormat, tail: int) -> Literal["merge", "encode"] | None:
@@ -124,7 +128,7 @@ def encode_all(
         segment: number of the first segment whose entries are not among them.
         key_bytes: what an item takes besides its entries.
     """
-    mean = rotated.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean = stored_mean(rotated.mean(axis=0, dtype=np.float64).astype(np.float32))
     residuals = rotated - mean
     entries = layout.encode(residuals, shaped_bits(residuals, weights(residuals)), known)
     facts = Facts(
@@ -149,7 +153,7 @@ def capacity(layout: EntryFormat, count: int, key_bytes: int = _KEY_BYTES) -> in
     units = 1
     while True:
         most = min((units * _UNIT_BYTES - key_bytes) // layout.nbytes, _MOST_ENTRIES)
-        number = count / (most * _FILL)
+        number = count / (most * FILL)
         if number * cell_record_bytes(layout) <= _HEAD_BYTES or most == _MOST_ENTRIES:
             return most
         units += 1
@@ -158,7 +162,7 @@ def capacity(layout: EntryFormat, count: int, key_bytes: int = _KEY_BYTES) -> in
 def _written(facts: Facts, entries: Entries, residuals: Floats | None, key_bytes: int) -> Rebuilt:
     layout = facts.layout
     most = capacity(layout, len(entries), key_bytes)
-    number = max(1, -(-len(entries) // int(most * _FILL)))
+    number = max(1, -(-len(entries) // int(most * FILL)))
     epoch = (facts.epoch + 1) % 65536
     cells = cluster(layout, entries, most, number, seed=epoch)
     facts = replace(facts, epoch=epoch, count=len(entries), flat=number <= FLAT_CELLS)
