@@ -34,7 +34,7 @@ _RECALL_OF_ALL: Final = 0.963  # where no cell was left out
 _SHARES: Final = (0.965, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995)  # of the nearest, in cells read
 _COVER: Final = 0.95
 _COVERED: Final = 0.975  # the last cell read holds more than the share that is needed of it
-_SAMPLE: Final = 256
+_SAMPLE: Final = 384
 _PLAIN_SHARE: Final = 5  # one of so many has a plain code: those written since
 _ALPHAS: Final = np.geomspace(0.01, 2.0, 255)
 _MOST: Final = (48, 96, 192, 384, 768, 1536)
@@ -110,7 +110,7 @@ def margin(count: int) -> float:
     Questions lie less close to their answers than answers to each other, and in small sets the
     difference is larger. Measured on LoCoMo: 1.5 at 300 turns, 1.1 at 3,400.
     """
-    return float(min(1.6, 1.08 + 0.5 * (290 / count) ** 1.5))
+    return float(min(1.6, 1.08 + 0.5 * (290 / count) ** 1.75))
 
 
 def _partly_plain(layout: EntryFormat, residuals: Floats, entries: Entries) -> Entries:

@@ -52,11 +52,13 @@ def cluster(layout: EntryFormat, entries: Entries, capacity: int, number: int, s
 
     Args:
         layout: of the entries.
-        entries: at least one.
+        entries: any number.
         capacity: the most entries of a cell.
         number: of cells; ``capacity * number`` is at least the number of entries.
         seed: which entries are the first centroids.
     """
+    if len(entries) == 0:
+        return summarize(layout, entries, np.zeros(0, np.intp), number)
     rng = np.random.default_rng(seed)
     first = np.sort(rng.choice(len(entries), number, replace=False))
     centroids = layout.decode(entries[first])

@@ -80,9 +80,6 @@ class CellTable:
     spreads: Floats
     sizes: NDArray[np.intp]
 
-    def __len__(self) -> int:
-        return len(self.sizes)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Facts:

@@ -39,6 +39,7 @@ __all__ = ["DEFAULT_EFFORT", "Filter", "Ranking", "Search", "View", "cells_to_re
 
 DEFAULT_EFFORT: Final = 0.5
 _EVERYTHING: Final = 256  # so few codes are all looked at with the whole effort
+_FEW_HITS: Final = 0.4  # a single hit has a window wider by so much: measured
 _UNCALIBRATED: Final = 1.5  # parts of the median factor: two and a half errors of plain codes
 _UNCALIBRATED_ROWS: Final = 48
 _CELL_STEEPNESS: Final = 3  # a cell is read from so much less on: width to this power
@@ -189,7 +190,9 @@ def cells_to_read(
     wanted = search.k / max(selectivity, 1e-9)
     hits = expected_hits(head.cells, search.query, thresholds.alpha, wanted)
     least = thresholds.least_hits / _width(search.effort) ** _CELL_STEEPNESS
-    least = 0.0 if search.effort == 1 else least * wanted / NEIGHBOURS
+    if search.effort == 1 or wanted >= head.facts.count:
+        least = 0.0
+    least *= wanted / NEIGHBOURS
     order = np.argsort(-hits, kind="stable")
     count = int((hits >= min(least, hits[order[0]])).sum())
     return [cell for cell in order[:count].tolist() if cell not in held]
@@ -211,8 +214,11 @@ def rank(view: View, search: Search, calibration: Calibration | None, *, complet
     if calibration is None:
         window = _UNCALIBRATED * search.query.factor * view.median_factor
         calibration = Calibration(1.0, 0.0, window, window, _UNCALIBRATED_ROWS)
-    most = math.ceil(max(k, calibration.most * k / NEIGHBOURS * max(1.0, wide)))
+    # Few hits need more rows each: an error moves a hit past more of its neighbours.
+    share = k / NEIGHBOURS if k >= NEIGHBOURS else math.sqrt(k / NEIGHBOURS)
+    most = math.ceil(max(k, calibration.most * share * max(1.0, wide)))
     delta = wide * (calibration.delta_of_all if complete else calibration.delta)
+    delta *= max(1.0, 1 - _FEW_HITS * math.log10(k / NEIGHBOURS))
     if effort == 1 and examined <= _EVERYTHING:
         most, delta = max(most, _EVERYTHING), math.inf
     reserve = min(examined, most + 4 * k)  # for rows that turn out to be gone

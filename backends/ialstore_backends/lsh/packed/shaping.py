@@ -89,16 +89,17 @@ def _flip(signs: Floats, slope: _Slope) -> bool:
     """Flip, bit by bit, what lowers the error at fixed factors; return whether anything did."""
     rows = np.arange(len(signs))
     along = slope.along
-    for turn in range(signs.shape[1]):
+    before = signs.copy()
+    for _ in range(signs.shape[1]):  # pragma: no branch - nobody has every bit flipped
         change = signs[rows] * slope.gradient[rows] + slope.curvature[rows]
         bits = change.argmin(axis=1)
         better = change[np.arange(len(rows)), bits] < -_ROUNDING
         if not better.any():
-            return turn > 0
+            break
         rows, bits = rows[better], bits[better]
         step = -2 * signs[rows, bits]
         signs[rows, bits] += step
         moved = step[:, None] * slope.weight[bits]
         moved += (_ALONG * step * along[rows, bits])[:, None] * along[rows]
         slope.gradient[rows] -= slope.factors[rows] * moved
-    return True
+    return bool((signs != before).any())
