@@ -133,6 +133,8 @@ def _balanced(layout: EntryFormat, entries: Entries, centroids: Floats, capacity
     while True:
         asking = np.flatnonzero(turn < width)
         wanted = choices[asking, turn[asking]]
+        crowded = np.bincount(wanted, minlength=len(centroids))[wanted] > capacity
+        asking, wanted = asking[crowded], wanted[crowded]
         order = np.lexsort((-losses[asking, turn[asking]], wanted))
         ordered = wanted[order]
         rank = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)

@@ -72,7 +72,7 @@ class Rebuilt:
 
 def tail_limit(layout: EntryFormat, count: int) -> int:
     """Return how many entries the tail of a user with so many in cells may have."""
-    return max(MIN_TAIL, int(count * layout.nbytes / 1024 * (1.1 + layout.nbytes / 400)))
+    return max(MIN_TAIL, int(count * layout.nbytes / 1024 * (1.07 + layout.nbytes / 400)))
 
 
 def due(head: Head | None, layout: EntryFormat, tail: int) -> Literal["merge", "encode"] | None:
