@@ -36,7 +36,6 @@ __all__ = [
     "about",
     "are_dead",
     "are_expired",
-    "are_newer",
     "decode_magnitudes",
     "encode_magnitudes",
     "hour_of",
@@ -279,12 +278,6 @@ def are_expired(column: NDArray[np.uint32], now: int) -> NDArray[np.bool_]:
 def is_newer(generation: int, other: int) -> bool:
     """Whether a generation follows another; both wrap at 256 (RFC 1982)."""
     return 0 < (generation - other) % 256 < _HALF
-
-
-def are_newer(generations: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return ``is_newer`` of each pair."""
-    ahead = (generations - others).astype(np.uint8)
-    return (ahead > 0) & (ahead < _HALF)
 
 
 def winners(entries: Entries) -> NDArray[np.intp]:

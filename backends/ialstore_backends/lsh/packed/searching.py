@@ -19,7 +19,6 @@ from ialstore_backends.lsh.packed.entries import (
     LAST_HOUR,
     are_dead,
     are_expired,
-    are_newer,
     hours,
     role_codes,
     winners,
@@ -91,18 +90,17 @@ class View:
     """All codes that a search sees: those of cells, and the tail, of each tag the newest."""
 
     def __init__(self, layout: EntryFormat, cells: Codes, tail: Entries) -> None:
-        best = tail[winners(tail)]  # by ascending tag
+        again = np.flatnonzero(np.isin(cells.tags, tail["tag"]))
+        before = np.zeros(len(again), layout.dtype)
+        before["tag"], before["generation"] = cells.tags[again], cells.generations[again]
+        chosen = np.sort(winners(np.concatenate([before, tail])))
+        from_cells = chosen < len(again)
         self.cells = cells
         self.alive = np.ones(len(cells), bool)
-        late = np.zeros(len(best), bool)
-        if len(best) and len(cells):
-            at = np.minimum(np.searchsorted(best["tag"], cells.tags), len(best) - 1)
-            both = np.flatnonzero(best["tag"][at] == cells.tags)
-            at = at[both]
-            behind = are_newer(cells.generations[both], best["generation"][at])
-            late[at[behind]] = True
-            self.alive[both[~behind]] = False
-        self.tail = Codes(layout, best[~late & ~are_dead(best["about"])])
+        self.alive[again] = False
+        self.alive[again[chosen[from_cells]]] = True
+        late = tail[chosen[~from_cells] - len(again)]
+        self.tail = Codes(layout, late[~are_dead(late["about"])])
 
     def __len__(self) -> int:
         return int(self.alive.sum()) + len(self.tail)
