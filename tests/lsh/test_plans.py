@@ -466,9 +466,10 @@ def test_rebuilds_are_due_by_the_size_of_the_tail() -> None:
 
 
 def test_the_smaller_a_set_the_wider_the_margin() -> None:
-    found = [margin(count) for count in (10, 300, 1000, 20_000)]
+    found = [margin(count) for count in (10, 300, 1000, 15_000)]
     assert found == sorted(found, reverse=True)
     assert found[0] <= 1.6
+    assert margin(60_000) > margin(15_000)
 
 
 def test_codes_of_ten_thousand_vectors_take_less_than_a_megabyte() -> None:

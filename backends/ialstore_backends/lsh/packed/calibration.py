@@ -8,6 +8,7 @@ another kind get other thresholds, and cost what they cost.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,9 @@ _RECALL_OF_ALL: Final = 0.963  # where no cell was left out
 _SHARES: Final = (0.965, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995)  # of the nearest, in cells read
 _COVER: Final = 0.95
 _COVERED: Final = 0.975  # the last cell read holds more than the share that is needed of it
+_LARGE: Final = 16_000
+_MORE_RECALL: Final = 0.006
+_MORE_MARGIN: Final = 0.03
 _SAMPLE: Final = 384
 _PLAIN_SHARE: Final = 5  # one of so many has a plain code: those written since
 _ALPHAS: Final = np.geomspace(0.01, 2.0, 255)
@@ -86,6 +90,9 @@ def calibrate(
     most = next((most for most in _MOST if (ranks < most).mean() >= _SHARES[-1]), _MOST[-1])
     gaps = np.concatenate([case.gaps for case in cases]) * margin(len(entries))
 
+    more = _MORE_RECALL * _doublings(len(entries))
+    recall, recall_of_all = _RECALL + more, _RECALL_OF_ALL + more
+
     def least_hits(share: float) -> float:
         there = [hits[case.cells] for hits, case in zip(expected, cases, strict=True)]
         return float(np.quantile(np.concatenate(there), 1 - share, method="lower"))
@@ -94,13 +101,13 @@ def calibrate(
         return float(np.quantile(gaps, share, method="higher"))
 
     def reads(share: float) -> int:
-        least, window = least_hits(share), delta(1 + _RECALL - share)
+        least, window = least_hits(share), delta(1 + recall - share)
         cells = sum(int((hits >= least).sum()) for hits in expected)
         return cells + sum(int((case.windows[:most] <= window).sum()) for case in cases)
 
     share = min(_SHARES, key=reads)
     return Calibration(
-        alpha, least_hits(share), delta(1 + _RECALL - share), delta(_RECALL_OF_ALL), most
+        alpha, least_hits(share), delta(1 + recall - share), delta(recall_of_all), most
     )
 
 
@@ -110,7 +117,12 @@ def margin(count: int) -> float:
     Questions lie less close to their answers than answers to each other, and in small sets the
     difference is larger. Measured on LoCoMo: 1.5 at 300 turns, 1.1 at 3,400.
     """
-    return float(min(1.6, 1.08 + 0.5 * (290 / count) ** 1.75))
+    return float(min(1.6, 1.08 + 0.5 * (290 / count) ** 1.75)) + _MORE_MARGIN * _doublings(count)
+
+
+def _doublings(count: int) -> float:
+    """Return how often a large set has doubled: the more it has, the less a sample says of it."""
+    return max(0.0, math.log2(count / _LARGE))
 
 
 def _partly_plain(layout: EntryFormat, residuals: Floats, entries: Entries) -> Entries:
