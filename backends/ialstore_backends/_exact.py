@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     from ialstore.vector_model import IndexSpec, SearchQuery
 
-__all__ = ["Entry", "ExactMatrix", "Ranking", "bytes_per_vector", "merge"]
+__all__ = [
+    "Entry",
+    "ExactMatrix",
+    "Ranking",
+    "bytes_per_vector",
+    "is_filtered",
+    "merge",
+    "text_bytes",
+]
 
 _ROLES: Final = tuple(Role)
 _ROLE_NUMBER: Final = {role: number for number, role in enumerate(_ROLES)}
@@ -127,7 +135,8 @@ class ExactMatrix:
         self._row_of: dict[str, int] = {}
         self._session_number: dict[str, int] = {}
         self._text_bytes = 0
-        self._rows = np.empty((capacity, spec.dimension), np.float32)
+        self._rows = np.empty((0, spec.dimension), np.float32)
+        self._rows = self._room(capacity)
         self._lengths = np.empty(capacity)
         self._factors = np.empty(capacity, np.float32)
         self._ids = np.empty(capacity, "S36")
@@ -181,11 +190,11 @@ class ExactMatrix:
         if len(fresh) < len(entries):
             where = [self._row_of[one] for one in ids]
             for row, entry in zip(where, entries, strict=True):
-                self._text_bytes -= _text_bytes(self._entries[row]) if row < before else 0
+                self._text_bytes -= text_bytes(self._entries[row]) if row < before else 0
                 self._entries[row] = entry
         for mine, given in zip(self._columns(), columns, strict=True):
             mine[where] = given
-        self._text_bytes += sum(map(_text_bytes, entries))
+        self._text_bytes += sum(map(text_bytes, entries))
         self._soonest = min(self._soonest, *expires)
         self._longest = max(self._longest, float(lengths.max()))
 
@@ -195,7 +204,7 @@ class ExactMatrix:
             row = self._row_of.pop(one, None)
             if row is None:
                 continue
-            self._text_bytes -= _text_bytes(self._entries[row])
+            self._text_bytes -= text_bytes(self._entries[row])
             last = self._entries.pop()
             if row != len(self):  # the last one moves into the gap
                 self._entries[row] = last
@@ -217,7 +226,7 @@ class ExactMatrix:
         if self._metric == "cosine" and not 1 / _MODEST < length < _MODEST:
             vector, length = _scaled(vector, length)
             given = vector.astype(np.float32)
-        rows = self._candidates(given, length, query.k, chosen)
+        rows = self._candidates(given, length, query, chosen)
         scores = self._scores(rows, vector, length)
         found = map(self._entries.__getitem__, rows.tolist())
         places = sorted(zip(scores, found, strict=True), key=_best_first)
@@ -275,15 +284,19 @@ class ExactMatrix:
         if count <= len(self._lengths):
             return
         capacity = max(count, int(len(self._lengths) * _GROWTH))
+        self._rows = self._room(capacity)
         (
-            self._rows,
             self._lengths,
             self._factors,
             self._ids,
             self._sessions,
             self._roles,
             self._expires,
-        ) = (_grown(column, capacity) for column in self._columns())
+        ) = (_grown(column, capacity) for column in self._columns()[1:])
+
+    def _room(self, capacity: int) -> NDArray[np.float32]:
+        """Return the rows there are, with room for so many."""
+        return _grown(self._rows, capacity)
 
     # -- searching ------------------------------------------------------------------------------
 
@@ -309,10 +322,21 @@ class ExactMatrix:
         return np.flatnonzero(np.logical_and.reduce(masks)) if masks else None
 
     def _candidates(
-        self, vector: NDArray[np.float32], length: float, k: int, chosen: NDArray[np.intp] | None
+        self,
+        vector: NDArray[np.float32],
+        length: float,
+        query: SearchQuery,
+        chosen: NDArray[np.intp] | None,
     ) -> NDArray[np.intp]:
-        """Return the rows, of those chosen, that can be among the best k by their true scores."""
-        count = len(self)
+        """Return the rows, of those chosen, that can be among the best k by their true scores.
+
+        Args:
+            vector: that of the query, scaled to a modest length under cosine.
+            length: of this vector.
+            query: what is asked for.
+            chosen: ascending; None for all.
+        """
+        count, k = len(self), query.k
         examined = count if chosen is None else len(chosen)
         if examined <= k or self._overflows(length):
             return np.arange(count) if chosen is None else chosen
@@ -383,6 +407,17 @@ class ExactMatrix:
         ]
 
 
+def is_filtered(query: SearchQuery) -> bool:
+    """Whether a query asks for a part of the vectors only."""
+    return (
+        query.session_id is not None
+        or query.exclude_session_id is not None
+        or query.roles is not None
+        or query.lower != LOWEST_ID
+        or query.upper != HIGHEST_ID
+    )
+
+
 def _lower_bound(estimates: NDArray[np.float32], k: int) -> float:
     """Return a number close to the k-th best estimate, and not above it."""
     count = len(estimates)
@@ -415,5 +450,6 @@ def _best_first(place: tuple[float, Entry]) -> tuple[float, str]:
     return -place[0], place[1].id
 
 
-def _text_bytes(entry: Entry) -> int:
+def text_bytes(entry: Entry) -> int:
+    """Return what the text of an entry takes in memory."""
     return 0 if entry.text is None else sys.getsizeof(entry.text)

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
 
-__all__ = ["SqliteVectorIndex"]
+__all__ = ["SqliteVectorIndex", "read_user_state"]
 
 _BLOCK_BYTES: Final = 4 * 2**20  # of vectors read at once
 _ROOM_SHARE: Final = 8  # a matrix has room for an eighth more vectors before it must grow
@@ -236,7 +236,7 @@ class SqliteVectorIndex(VectorIndex):
         # The slot comes first, then the snapshot: so what is held is never newer than what is read.
         with self._held.lend(op, query.user_id) as slot:
             with self._db.reading(op) as connection:
-                state = self._db.until_free(op, lambda: _state(connection, query.user_id))
+                state = self._db.until_free(op, lambda: read_user_state(connection, query.user_id))
                 held = slot.held
                 if held is None or held.state != state:
                     connection.execute("BEGIN")
@@ -264,7 +264,7 @@ class SqliteVectorIndex(VectorIndex):
     def _count(self, op: Operation, user_id: str) -> int:
         with self._db.reading(op) as connection:
             connection.execute("BEGIN")
-            state = _state(connection, user_id)
+            state = read_user_state(connection, user_id)
             if state is None:
                 return 0
             ((expired,),) = connection.execute(sql.EXPIRED, (state.user, op.now))
@@ -282,7 +282,7 @@ class SqliteVectorIndex(VectorIndex):
         self, op: Operation, connection: Connection, slot: Slot, query: SearchQuery
     ) -> Ranking:
         """Search a user whose matrix is not held as the file has it; hold it from now on."""
-        state = _state(connection, query.user_id)
+        state = read_user_state(connection, query.user_id)
         held, slot.held = slot.held, None
         if state is None:
             return Ranking()
@@ -294,13 +294,13 @@ class SqliteVectorIndex(VectorIndex):
         if held.state.removals != state.removals:
             left = connection.execute(sql.ALL_IDS, (state.user,))
             held.matrix.discard(held.matrix.ids - {one for (one,) in left})
-        _require_all(len(held.matrix), state)
+        _require_all(len(held.matrix.ids), state)
         slot.held = Held(held.matrix, state)
         return held.matrix.search(query, op.now)
 
     def _can_follow(self, held: Held, state: State) -> bool:
         most = len(held.matrix) + state.written - held.state.written
-        size = most * bytes_per_vector(self.spec.dimension)
+        size = most * self._bytes_per_vector()
         return held.state.user == state.user and size <= self._held.most_bytes
 
     def _load_and_search(
@@ -308,8 +308,8 @@ class SqliteVectorIndex(VectorIndex):
     ) -> Ranking:
         """Search all rows of a user; hold them, unless they are more than may be held."""
         op.note("matrix", "loaded")
-        count, room = state.total, self._held.most_bytes // bytes_per_vector(self.spec.dimension)
-        matrix = ExactMatrix(self.spec, min(count + count // _ROOM_SHARE, room))
+        count, room = state.total, self._held.most_bytes // self._bytes_per_vector()
+        matrix = self._new_matrix(connection, state, min(count + count // _ROOM_SHARE, room))
         found = 0
         whole = True
         ranking = Ranking()
@@ -326,6 +326,14 @@ class SqliteVectorIndex(VectorIndex):
         else:
             op.note("matrix", "streamed")
         return merge(ranking, matrix.search(query, op.now), query.k)
+
+    def _new_matrix(self, connection: Connection, state: State, capacity: int) -> ExactMatrix:
+        """Return the matrix that a user's vectors are put into."""
+        return ExactMatrix(self.spec, capacity)
+
+    def _bytes_per_vector(self) -> int:
+        """Return what a matrix holds for each vector, without its text."""
+        return bytes_per_vector(self.spec.dimension)
 
     def _read(
         self, op: Operation, connection: Connection, user: int, written: int
@@ -351,13 +359,14 @@ def _require_all(found: int, state: State) -> None:
         raise DamagedRowError(f"one of the {state.total} vectors of user {state.user} is missing")
 
 
-def _state(connection: Connection, user_id: str) -> State | None:
+def read_user_state(connection: Connection, user_id: str) -> State | None:
+    """Return what a user has, None for one without vectors."""
     row = connection.execute(sql.STATE, (user_id,)).fetchone()
     return None if row is None else read_state(row)[1]
 
 
 def _store(connection: Connection, user_id: str, records: Sequence[EncodedRecord]) -> None:
-    state = _state(connection, user_id)
+    state = read_user_state(connection, user_id)
     if state is None:
         user = connection.execute(sql.NEW_USER, (user_id,)).lastrowid
         state = State(cast("int", user), written=0, removals=0, total=0)
@@ -379,7 +388,7 @@ def _delete_rows(
     connection: Connection, user_id: str, which: str, value: str | int, now: int
 ) -> tuple[int, int]:
     """Delete up to a batch of rows that a statement names; return how many, and how many live."""
-    state = _state(connection, user_id)
+    state = read_user_state(connection, user_id)
     if state is None:
         return 0, 0
     rows = connection.execute(which, (state.user, value)).fetchall()
