@@ -165,6 +165,7 @@ BUILT_IN: Final = (
         "ialstore_backends.token_counters:TiktokenCounter",
         "ialstore[tiktoken]",
     ),
+    Registration("vector", "faiss", "ialstore_backends.faiss:FaissVectorIndex", "ialstore[faiss]"),
     Registration(
         "vector", "lsh+dynamodb", "ialstore_backends.lsh:LshDynamoIndex", "ialstore[dynamodb]"
     ),

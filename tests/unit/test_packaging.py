@@ -17,6 +17,7 @@ PACKAGES = ("ialstore", "ialstore_backends")
 RUN_TIME_EXTRAS = {
     "bedrock",
     "dynamodb",
+    "faiss",
     "opentelemetry",
     "prometheus",
     "sentence-transformers",

@@ -1,0 +1,432 @@
+"""The vectors of one user with a FAISS index over the first of them.
+
+Rows never move, because a row's place is its number in the FAISS index: what is removed or replaced
+stays as a grave, which filters pass over. The rows behind the index are searched exactly.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from ialstore.ids import Role
+from ialstore_backends._exact import Entry, ExactMatrix, is_filtered, text_bytes
+from ialstore_backends.faiss.recipes import LEAST, faiss
+from ialstore_backends.faiss.scratch import on_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from ialstore.vector_model import IndexSpec, SearchQuery
+    from ialstore_backends._exact import Ranking
+    from ialstore_backends.faiss.recipes import Recipe
+
+__all__ = ["Built", "FaissMatrix", "Restored"]
+
+_ABSORB_SECONDS: Final = 0.01
+"""That a search spends on putting rows into the index."""
+_ROWS_AT_ONCE: Final = {"flat": 1024, "hnsw": 16, "ivf": 256}
+_SPARSE: Final = 10  # fewer than one in so many: scored exactly, rather than looked for
+_WORN: Final = 5  # an index is made anew when one row in so many is a grave
+_GROWN: Final = 2  # or when there are so many times the rows that it learned from
+_HEADROOM: Final = 1.1  # of the longest vector, for longer ones
+_MODEST: Final = 2.0**40  # longer or shorter vectors leave the range of float32 when squared
+_BYTES_BESIDE: Final = 16  # number and checksum of a row
+_ON_DISK_FROM: Final = 2**24
+"""Bytes of vectors that are rather held in memory: each file takes one of the process's few."""
+_LONG_AGO: Final = int(np.iinfo(np.int64).min)
+_NEVER: Final = int(np.iinfo(np.int64).max)
+
+
+class _Grave(NamedTuple):
+    """Stands where an entry was."""
+
+    id: str = ""
+    session_id: str = ""
+    role: Role = Role.USER
+    text: str | None = None
+    expires: int | None = None
+
+
+_GRAVE: Final = _Grave()
+
+
+@dataclass(slots=True, eq=False)
+class Built:
+    """A FAISS index and what has to be known of it.
+
+    Attributes:
+        index: FAISS's own.
+        count: rows in it: the first of the matrix.
+        learned_from: rows that it was trained with.
+        ceiling: under the dot product, the square of the length that all vectors are given.
+    """
+
+    index: Any
+    count: int
+    learned_from: int
+    ceiling: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Restored:
+    """An index that was read from a file.
+
+    Attributes:
+        built: the index, without the vectors that it was written without.
+        numbers: of the rows that it was made of, in their order, which is ascending.
+        checksums: of these rows.
+    """
+
+    built: Built
+    numbers: NDArray[np.int64]
+    checksums: NDArray[np.int64]
+
+    def places(
+        self, numbers: NDArray[np.int64], checksums: NDArray[np.int64]
+    ) -> NDArray[np.intp] | None:
+        """Return the places of those rows, the first ones, that it has; None if they differ."""
+        inside = int((numbers <= self.numbers[-1]).sum())
+        places = np.searchsorted(self.numbers, numbers[:inside])
+        same = self.numbers[places] == numbers[:inside]
+        same &= self.checksums[places] == checksums[:inside]
+        return places if same.all() else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Live:
+    """Rows that are neither graves nor expired, from one time to another."""
+
+    since: int
+    until: int
+    rows: NDArray[np.intp]
+
+
+class FaissMatrix(ExactMatrix):
+    """Vectors of one user, searched with the help of FAISS.
+
+    Args:
+        spec: dimension and metric.
+        recipe: the kind of index.
+        folder: for the vectors themselves, where the index keeps smaller ones in memory.
+        capacity: vectors it has room for without growing.
+    """
+
+    def __init__(self, spec: IndexSpec, recipe: Recipe, folder: str, capacity: int = 0) -> None:
+        self._recipe = recipe
+        self._folder = folder
+        self._is_on_disk = False
+        super().__init__(spec, capacity)
+        self._built: Built | None = None
+        self._expected: Restored | None = None
+        self._live: _Live | None = None
+        self._graves = 0
+        self._is_modest = True
+        self._selector: tuple[object, Any, int] | None = None
+        self.numbers = array("q")
+        """Of the rows in the file; 0 for what came without."""
+        self.checksums = array("q")
+        """Of the rows in the file."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory, those of Python's objects estimated."""
+        each = self._recipe.bytes_per_vector(self._dimension) + _BYTES_BESIDE
+        if self._is_on_disk:
+            each -= 4 * self._dimension
+        return super().nbytes + len(self) * each
+
+    @property
+    def built(self) -> Built | None:
+        """The FAISS index, if there is one."""
+        return self._built
+
+    @property
+    def pending(self) -> int:
+        """Rows behind the index that could be put into it."""
+        if len(self) - self._graves < LEAST or not self._is_modest or self._recipe.is_exact:
+            return 0
+        return self._fitting() - (0 if self._built is None else self._built.count)
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether an index made anew would be better."""
+        if self._built is None:
+            return False
+        outgrown = len(self) > _GROWN * self._built.learned_from
+        stuck = self._built.count + LEAST < len(self) and not self.pending
+        return outgrown or stuck or self._graves * _WORN > len(self)
+
+    # -- filling --------------------------------------------------------------------------------
+
+    def put(self, entries: Sequence[Entry], vectors: NDArray[np.float32]) -> None:
+        """Add vectors; those whose id is there already are replaced."""
+        if known := [entry.id for entry in entries if entry.id in self._row_of]:
+            self._prepared(entries, vectors)  # raises before anything is changed
+            self._bury(known)
+        before = len(self)
+        super().put(entries, vectors)
+        self.numbers.extend([0] * len(entries))
+        self.checksums.extend([0] * len(entries))
+        self._live = None
+        if self._metric != "cosine":
+            lengths = self._lengths[before : len(self)]
+            modest = (lengths < _MODEST) & ((lengths > 1 / _MODEST) | (lengths == 0))
+            self._is_modest &= bool(modest.all())
+
+    def put_rows(
+        self,
+        entries: Sequence[Entry],
+        vectors: NDArray[np.float32],
+        numbers: NDArray[np.int64],
+        checksums: NDArray[np.int64],
+    ) -> None:
+        """Add vectors with the numbers of their rows in the file, ascending, and their checksums.
+
+        Where a restored index is expected, each goes to its place in it.
+        """
+        places = None if self._expected is None else self._expected.places(numbers, checksums)
+        if places is None:
+            self._expected = None  # another file's, or none
+            self._put_marked(entries, vectors, numbers, checksums)
+            return
+        starts = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
+        for start, end in pairwise(starts):
+            if end > start:
+                self.skip(int(places[start]) - len(self))
+                run = slice(start, end)
+                self._put_marked(entries[run], vectors[run], numbers[run], checksums[run])
+        if len(places) < len(entries):
+            self.finish()
+            rest = slice(len(places), None)
+            self._put_marked(entries[rest], vectors[rest], numbers[rest], checksums[rest])
+
+    def _put_marked(
+        self,
+        entries: Sequence[Entry],
+        vectors: NDArray[np.float32],
+        numbers: NDArray[np.int64],
+        checksums: NDArray[np.int64],
+    ) -> None:
+        self.put(entries, vectors)
+        first = len(self) - len(entries)
+        self.numbers[first:] = array("q", numbers.tobytes())
+        self.checksums[first:] = array("q", checksums.tobytes())
+
+    def expect(self, restored: Restored) -> None:
+        """Make ready for the rows of which a restored index was made; the matrix is empty."""
+        self._expected = restored
+
+    def finish(self) -> None:
+        """Search with the restored index from now on: all rows that it was made of are put."""
+        restored, self._expected = self._expected, None
+        if restored is not None:
+            self.skip(len(restored.numbers) - len(self))
+            built = restored.built
+            self._recipe.complete(built.index, self._for_index(0, built.count, built.ceiling))
+            self._built = built
+
+    def discard(self, ids: Iterable[str]) -> None:
+        """Remove the vectors with these ids; unknown ones are passed over."""
+        self._bury(ids)
+        if 2 * self._graves > len(self) and self._graves > LEAST:
+            self.renew()
+
+    def _bury(self, ids: Iterable[str]) -> None:
+        rows = [row for one in ids if (row := self._row_of.pop(one, None)) is not None]
+        for row in rows:
+            self._text_bytes -= text_bytes(self._entries[row])
+            self._entries[row] = _GRAVE
+        self._mark_graves(rows)
+
+    def _mark_graves(self, rows: Sequence[int]) -> None:
+        if rows:
+            self._expires[rows] = _LONG_AGO
+            self._soonest = _LONG_AGO
+            self._graves += len(rows)
+            self._live = None
+
+    def skip(self, count: int) -> None:
+        """Add graves, where an index counts rows that are gone."""
+        if not count:
+            return
+        before = len(self)
+        self._reserve(before + count)
+        self._entries += [_GRAVE] * count
+        for column, value in zip(self._columns(), (0, 1, 1, b"", -1, 0, 0), strict=True):
+            column[before : len(self)] = value
+        self.numbers.extend([0] * count)
+        self.checksums.extend([0] * count)
+        self._mark_graves(range(before, len(self)))
+
+    def renew(self) -> None:
+        """Remove the graves, and the index, which counts them."""
+        kept = np.flatnonzero(self._expires[: len(self)] != _LONG_AGO)
+        for column in self._columns():
+            column[: len(kept)] = column[kept]
+        rows = kept.tolist()
+        self._entries = [self._entries[row] for row in rows]
+        self.numbers = array("q", [self.numbers[row] for row in rows])
+        self.checksums = array("q", [self.checksums[row] for row in rows])
+        self._row_of = {entry.id: row for row, entry in enumerate(self._entries)}
+        self._soonest = int(self._expires[: len(self)].min(initial=_NEVER))
+        self._graves = 0
+        self._built = self._live = None
+
+    def _room(self, capacity: int) -> NDArray[np.float32]:
+        if self._recipe.keeps_rows or capacity * 4 * self._dimension < _ON_DISK_FROM:
+            return super()._room(capacity)
+        self._is_on_disk = True
+        return on_disk(self._folder, self._rows, capacity)
+
+    # -- the index ------------------------------------------------------------------------------
+
+    def absorb(self, seconds: float, *, starting: bool = True) -> int:
+        """Put rows into the index for about so long; return how many are left to put.
+
+        Args:
+            seconds: of work; a first training may take longer.
+            starting: whether to begin an index where there is none.
+        """
+        until = time.monotonic() + seconds
+        if self._built is None and starting and self.pending:
+            self._start()
+        built = self._built
+        while built is not None and self.pending and time.monotonic() < until:
+            end = min(built.count + _ROWS_AT_ONCE[self._recipe.kind], self._fitting())
+            faiss()
+            built.index.add(self._for_index(built.count, end, built.ceiling))
+            built.count = end
+        return self.pending
+
+    def _start(self) -> None:
+        count = len(self)
+        ceiling = (_HEADROOM * self._longest) ** 2
+        index = self._recipe.make(self._width, self._for_index(0, count, ceiling))
+        self._built = Built(index, 0, count, ceiling)
+
+    def _fitting(self) -> int:
+        """Return how many rows, from the first, the index can take."""
+        count = len(self)
+        if not self._recipe.is_widened or self._built is None:
+            return count
+        first = self._built.count
+        longer = self._lengths[first:count] ** 2 > self._built.ceiling
+        return first + int(longer.argmax()) if longer.any() else count
+
+    @property
+    def _width(self) -> int:
+        return self._dimension + self._recipe.is_widened
+
+    def _for_index(self, start: int, end: int, ceiling: float) -> NDArray[np.float32]:
+        """Return some rows as the index ranks them."""
+        rows = self._rows[start:end]
+        if self._metric == "cosine":
+            return rows * self._factors[start:end, None]
+        if self._recipe.is_widened:
+            # A sphere around the origin, on which near means a large product (Bachrach et al.,
+            # Speeding up the Xbox recommender system, 2014).
+            rest = np.maximum(ceiling - self._lengths[start:end] ** 2, 0)
+            return np.column_stack((rows, np.sqrt(rest).astype(np.float32)))
+        return np.ascontiguousarray(rows)
+
+    # -- searching ------------------------------------------------------------------------------
+
+    def search(self, query: SearchQuery, now: int) -> Ranking:
+        """Return the nearest vectors that pass the filters and are not expired at ``now``."""
+        self.finish()
+        if self.pending:
+            self.absorb(_ABSORB_SECONDS, starting=self._recipe.starts_by_itself)
+        return super().search(query, now)
+
+    def _chosen(self, query: SearchQuery, now: int) -> NDArray[np.intp] | None:
+        if self._soonest > now or is_filtered(query):
+            return super()._chosen(query, now)
+        live = self._live
+        if live is None or not live.since <= now < live.until:
+            expires = self._expires[: len(self)]
+            rows = np.flatnonzero(expires > now)
+            gone = expires[expires <= now].max(initial=_LONG_AGO)
+            live = self._live = _Live(int(gone), int(expires[rows].min(initial=_NEVER)), rows)
+        return live.rows
+
+    def _candidates(
+        self,
+        vector: NDArray[np.float32],
+        length: float,
+        query: SearchQuery,
+        chosen: NDArray[np.intp] | None,
+    ) -> NDArray[np.intp]:
+        found = None
+        if self._built is not None and query.effort != 1 and not self._is_odd(length):
+            found = self._propose(self._built, vector, query, chosen)
+        if found is None:
+            return super()._candidates(vector, length, query, chosen)
+        inside = self._built.count if self._built else 0
+        if inside == len(self):
+            return found
+        behind = np.arange(inside, len(self)) if chosen is None else chosen[chosen >= inside]
+        if not len(behind):
+            return found
+        return np.concatenate((found, super()._candidates(vector, length, query, behind)))
+
+    def _is_odd(self, length: float) -> bool:
+        """Whether float32 can't hold the squares that FAISS computes."""
+        return self._metric != "cosine" and not (self._is_modest and length < _MODEST)
+
+    def _propose(
+        self,
+        built: Built,
+        vector: NDArray[np.float32],
+        query: SearchQuery,
+        chosen: NDArray[np.intp] | None,
+    ) -> NDArray[np.intp] | None:
+        """Return rows that the index takes for the nearest, or None where it is of no help."""
+        selector, many = None, built.count
+        if chosen is not None:
+            many = int(np.searchsorted(chosen, built.count))
+            if many * _SPARSE < built.count:
+                return None
+            selector = self._selector_of(chosen, many, built.count)
+        wanted = self._recipe.wanted(query.k, query.effort, self._dimension)
+        if wanted >= many:
+            return None
+        share = many / built.count
+        parameters = self._recipe.parameters(built.index, wanted, query.effort, share, selector)
+        point = vector
+        if self._metric == "cosine":
+            point = vector * np.float32(1 / np.sqrt(vector.dot(vector)))
+        elif self._recipe.is_widened:
+            point = np.append(vector, np.float32(0))
+        _, labels = built.index.search(point[None], wanted, params=parameters)
+        found: NDArray[np.intp] = labels[0]
+        if found[-1] < 0:
+            found = found[found >= 0]
+            if len(found) < query.k:
+                return None  # parts of a graph that nothing leads to
+        return found
+
+    def _selector_of(self, chosen: NDArray[np.intp], many: int, count: int) -> Any:
+        """Return FAISS's form of the rows chosen among the first ``count``."""
+        if self._live is not None and chosen is self._live.rows:
+            if (
+                self._selector is None
+                or self._selector[0] is not chosen
+                or self._selector[2] != count
+            ):
+                self._selector = (chosen, _selector(chosen[:many], count), count)
+            return self._selector[1]
+        return _selector(chosen[:many], count)
+
+
+def _selector(rows: NDArray[np.intp], count: int) -> Any:
+    mask = np.zeros(count, np.bool_)
+    mask[rows] = True
+    return faiss().IDSelectorBitmap(np.packbits(mask, bitorder="little"))
