@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, Unpack
@@ -31,7 +32,7 @@ from ialstore_backends.sqlite.vector_rows import read_entries
 from ialstore_backends.sqlite.vectors import SqliteVectorIndex, read_user_state
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from ialstore.component import Progress, StoreSettings
     from ialstore.operation import Operation
@@ -114,6 +115,7 @@ class FaissVectorIndex(SqliteVectorIndex):
         )
         self._snapshots = Snapshots(self._folder, spec, self._recipe)
         self._writer = WriterLock(os.path.join(self._folder, _LOCK))  # noqa: PTH118 - as above
+        self._written = object()
         self._files = threading.Lock()  # between an erase and who writes a snapshot
 
     @classmethod
@@ -179,41 +181,50 @@ class FaissVectorIndex(SqliteVectorIndex):
 
     # -- writing: one handle at a time ----------------------------------------------------------
 
-    def _write(self) -> None:
-        """Be the writer from now on."""
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        """Be the writer from now on; searches look for what was written inside."""
         if self._writer.take():
             self._snapshots.remove_unfinished()
+        try:
+            yield
+        finally:
+            self._written = object()
+
+    @property
+    def _last_write(self) -> object | None:
+        return self._written if self._writer.is_held else None
 
     def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
-        self._write()
-        super()._upsert(op, user_id, records)
+        with self._writing():
+            super()._upsert(op, user_id, records)
 
     def _load(self, op: Operation, records: Sequence[tuple[str, EncodedRecord]]) -> None:
-        self._write()
-        super()._load(op, records)
+        with self._writing():
+            super()._load(op, records)
 
     def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
-        self._write()
-        return super()._delete(op, user_id, ids)
+        with self._writing():
+            return super()._delete(op, user_id, ids)
 
     def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
-        self._write()
-        return super()._delete_session(op, user_id, session_id)
+        with self._writing():
+            return super()._delete_session(op, user_id, session_id)
 
     def _erase(self, op: Operation, user_id: str) -> EraseReport:
-        self._write()
-        state = self._state(op, user_id)
-        report = super()._erase(op, user_id)
-        if state is not None:
-            with self._files:
-                self._snapshots.remove(state.user)
+        with self._writing():
+            state = self._state(op, user_id)
+            report = super()._erase(op, user_id)
+            if state is not None:
+                with self._files:
+                    self._snapshots.remove(state.user)
         return report
 
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
-        self._write()
-        report = super()._optimize(op, user_id, progress)
-        op.renew()
-        return replace(report, notes=report.notes + self._improve(op, user_id, progress))
+        with self._writing():
+            report = super()._optimize(op, user_id, progress)
+            op.renew()
+            return replace(report, notes=report.notes + self._improve(op, user_id, progress))
 
     # -- making indexes -------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ialstore.ids import Role
 from ialstore_backends._exact import Entry, ExactMatrix, is_filtered, text_bytes
-from ialstore_backends.faiss.recipes import LEAST, faiss
+from ialstore_backends.faiss.recipes import LEAST, Asking, faiss
 from ialstore_backends.faiss.scratch import on_disk
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class FaissMatrix(ExactMatrix):
         self._live: _Live | None = None
         self._graves = 0
         self._is_modest = True
+        self._usual: tuple[object, tuple[Asking, Any]] | None = None
         self._selector: tuple[object, Any, int] | None = None
         self.numbers = array("q")
         """Of the rows in the file; 0 for what came without."""
@@ -278,7 +279,7 @@ class FaissMatrix(ExactMatrix):
         self._row_of = {entry.id: row for row, entry in enumerate(self._entries)}
         self._soonest = int(self._expires[: len(self)].min(initial=_NEVER))
         self._graves = 0
-        self._built = self._live = None
+        self._built = self._live = self._usual = None
 
     def _room(self, capacity: int) -> NDArray[np.float32]:
         if self._recipe.keeps_rows or capacity * 4 * self._dimension < _ON_DISK_FROM:
@@ -366,7 +367,7 @@ class FaissMatrix(ExactMatrix):
     ) -> NDArray[np.intp]:
         found = None
         if self._built is not None and query.effort != 1 and not self._is_odd(length):
-            found = self._propose(self._built, vector, query, chosen)
+            found = self._propose(self._built, vector, length, query, chosen)
         if found is None:
             return super()._candidates(vector, length, query, chosen)
         inside = self._built.count if self._built else 0
@@ -385,6 +386,7 @@ class FaissMatrix(ExactMatrix):
         self,
         built: Built,
         vector: NDArray[np.float32],
+        length: float,
         query: SearchQuery,
         chosen: NDArray[np.intp] | None,
     ) -> NDArray[np.intp] | None:
@@ -398,20 +400,29 @@ class FaissMatrix(ExactMatrix):
         wanted = self._recipe.wanted(query.k, query.effort, self._dimension)
         if wanted >= many:
             return None
-        share = many / built.count
-        parameters = self._recipe.parameters(built.index, wanted, query.effort, share, selector)
-        point = vector
-        if self._metric == "cosine":
-            point = vector * np.float32(1 / np.sqrt(vector.dot(vector)))
-        elif self._recipe.is_widened:
-            point = np.append(vector, np.float32(0))
-        _, labels = built.index.search(point[None], wanted, params=parameters)
-        found: NDArray[np.intp] = labels[0]
+        asking, parameters = self._asking(built, wanted, query.effort, many, selector)
+        scale = 1 / length if self._metric == "cosine" else 1.0
+        np.multiply(vector, np.float32(scale), out=asking.point[: self._dimension])
+        found = asking.labels(parameters)
         if found[-1] < 0:
             found = found[found >= 0]
             if len(found) < query.k:
                 return None  # parts of a graph that nothing leads to
         return found
+
+    def _asking(
+        self, built: Built, wanted: int, effort: float | None, many: int, selector: Any
+    ) -> tuple[Asking, Any]:
+        """Return how to search; the same objects again where all may be found."""
+        key = (wanted, effort, built.count)
+        if selector is None and self._usual is not None and self._usual[0] == key:
+            return self._usual[1]
+        share = many / built.count
+        parameters = self._recipe.parameters(built.index, wanted, effort, share, selector)
+        made = Asking(built.index, wanted), parameters
+        if selector is None:
+            self._usual = (key, made)
+        return made
 
     def _selector_of(self, chosen: NDArray[np.intp], many: int, count: int) -> Any:
         """Return FAISS's form of the rows chosen among the first ``count``."""

@@ -14,6 +14,7 @@ import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["KINDS", "LEAST", "STORAGES", "Recipe", "faiss"]
+__all__ = ["KINDS", "LEAST", "STORAGES", "Asking", "Recipe", "faiss"]
 
 KINDS: Final = ("flat", "hnsw", "ivf")
 STORAGES: Final = ("float32", "float16", "int8", "rabitq")
@@ -41,7 +42,7 @@ _MOST_BREADTH: Final = 1536
 _LISTS_PER_ROOT: Final = 4  # lists of an IVF index, by the square root of its vectors
 _VECTORS_PER_LIST: Final = 64  # that k-means learns a list from, at most
 _TRAINING: Final = 20_000  # vectors that a quantizer learns from, at most
-_SPARE: Final = 8  # candidates beyond k: float32 may exchange neighbours
+_SPARE: Final = 2  # candidates beyond k: float32 may exchange neighbours
 
 _CODES: Final = {"float32": "Flat", "float16": "SQfp16", "int8": "SQ8", "rabitq": "RaBitQ"}
 _BYTES: Final = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "rabitq": 0.125}
@@ -80,6 +81,35 @@ def faiss() -> Any:
     if _is_child:  # pragma: no cover - in forked children only
         module.omp_set_num_threads(1)
     return module
+
+
+class Asking:
+    """Searches of one index for so many: with memory of their own, for one thread at a time.
+
+    FAISS's own method makes its arrays anew and checks them by asserts, which ``python -O`` leaves
+    out.
+
+    Attributes:
+        point: the query, to be written into.
+    """
+
+    def __init__(self, index: Any, wanted: int) -> None:
+        self.point = np.zeros(index.d, np.float32)
+        self._labels = np.empty(wanted, np.int64)
+        self._distances = np.empty(wanted, np.float32)
+        point, distances, labels = map(
+            faiss().swig_ptr, (self.point, self._distances, self._labels)
+        )
+        self._search = partial(index.search_c, 1, point, wanted, distances, labels)
+
+    def labels(self, parameters: Any) -> NDArray[np.int64]:
+        """Return the labels of what is nearest to the point, -1 for those not found.
+
+        The next search writes over them.
+        """
+        faiss()
+        self._search(parameters)
+        return self._labels
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,11 @@ class WriterLock:
         self._held: list[int] = []
         weakref.finalize(self, _close_all, self._held)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this handle is the writer."""
+        return bool(self._held)
+
     def take(self) -> bool:
         """Take the lock, unless it is held already; return whether it was taken now.
 

@@ -52,6 +52,8 @@ class Slot:
     lock: threading.Lock = field(default_factory=threading.Lock)
     held: Held | None = None
     size: int = 0
+    last_write: object | None = None
+    """The index's last write when the state was last compared with the file."""
 
 
 class HeldUsers:

@@ -235,12 +235,17 @@ class SqliteVectorIndex(VectorIndex):
     def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
         # The slot comes first, then the snapshot: so what is held is never newer than what is read.
         with self._held.lend(op, query.user_id) as slot:
-            with self._db.reading(op) as connection:
-                state = self._db.until_free(op, lambda: read_user_state(connection, query.user_id))
-                held = slot.held
-                if held is None or held.state != state:
-                    connection.execute("BEGIN")
-                    return self._search_file(op, connection, slot, query).result()
+            last = self._last_write
+            held = slot.held
+            if held is None or last is None or slot.last_write is not last:
+                with self._db.reading(op) as connection:
+                    slot.last_write = last
+                    state = self._db.until_free(
+                        op, lambda: read_user_state(connection, query.user_id)
+                    )
+                    if held is None or held.state != state:
+                        connection.execute("BEGIN")
+                        return self._search_file(op, connection, slot, query).result()
             op.note("matrix", "held")
             ranking = held.matrix.search(query, op.now)
         return ranking.result()
@@ -275,6 +280,11 @@ class SqliteVectorIndex(VectorIndex):
             rows = connection.execute(sql.USERS, (after or "", limit + 1)).fetchall()
         users = [read_state(row)[0] for row in rows]
         return Rows(users[:limit], more=len(users) > limit)
+
+    @property
+    def _last_write(self) -> object | None:
+        """Something that was made after the last write, where nobody else can write; or None."""
+        return None
 
     # -- bringing what is held up to the file ---------------------------------------------------
 
