@@ -68,8 +68,8 @@ def vectors(count: int, rng: np.random.Generator) -> Matrix:
         made = centres[rng.integers(len(centres), size=count)]
         noise = 0.5
     made = made + np.float32(noise) * rng.standard_normal(made.shape, np.float32)
-    lengths: Matrix = np.linalg.norm(made, axis=1, keepdims=True)
-    return made / lengths
+    lengths = np.linalg.norm(made, axis=1, keepdims=True)
+    return np.asarray(made / lengths, np.float32)
 
 
 def record(number: int, vector: Matrix) -> VectorRecord:
@@ -161,7 +161,7 @@ def main() -> None:
     rng = np.random.default_rng(1)
     base = vectors(arguments.count, rng)
     near = base[rng.choice(len(base), arguments.rounds)]
-    asked = near + np.float32(0.03) * rng.standard_normal(near.shape, np.float32)
+    asked = np.asarray(near + 0.03 * rng.standard_normal(near.shape, np.float32), np.float32)
     figures: list[Figures] = []
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         for one in arguments.kinds:

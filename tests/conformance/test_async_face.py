@@ -17,6 +17,7 @@ from ialstore.component import StoreSettings
 from ialstore.testing import ConversationStoreSuite, VectorIndexSuite
 from ialstore.testing.conversation.base import MakeStore
 from ialstore.testing.vector.base import MakeIndex
+from ialstore_backends.faiss import FaissVectorIndex
 from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
 from ialstore_backends.sqlite import SqliteConversationStore, SqliteVectorIndex
 
@@ -131,6 +132,18 @@ class TestSqliteIndex(VectorIndexSuite):
     def make_index(self, tmp_path: Path, loop: Loop) -> MakeIndex:
         def make_index(spec: IndexSpec, **settings: Unpack[StoreSettings]) -> Any:
             index = SqliteVectorIndex(tmp_path / "vectors.db", spec, **settings)
+            return Blocking(AsyncVectorIndex(index, max_threads=2), loop)
+
+        return make_index
+
+
+class TestFaissIndex(VectorIndexSuite):
+    """Without an index: what FAISS does is the same in any thread; the directory is what counts."""
+
+    @pytest.fixture
+    def make_index(self, tmp_path: Path, loop: Loop) -> MakeIndex:
+        def make_index(spec: IndexSpec, **settings: Unpack[StoreSettings]) -> Any:
+            index = FaissVectorIndex(tmp_path / "faiss", spec, **settings)
             return Blocking(AsyncVectorIndex(index, max_threads=2), loop)
 
         return make_index

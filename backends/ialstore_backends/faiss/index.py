@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, Unpack
 import numpy as np
 
 from ialstore.capabilities import VectorCapabilities
-from ialstore.errors import ConfigurationError
+from ialstore.errors import ConfigurationError, Outcome
 from ialstore.model import EraseReport, OptimizeReport
 from ialstore_backends._exact import ExactMatrix, bytes_per_vector
 from ialstore_backends._late import require
@@ -27,6 +27,7 @@ from ialstore_backends.faiss.recipes import Recipe
 from ialstore_backends.faiss.snapshots import DamagedSnapshotError, Snapshots
 from ialstore_backends.faiss.writers import WriterLock
 from ialstore_backends.sqlite.connection import SqliteOptions
+from ialstore_backends.sqlite.failures import translated
 from ialstore_backends.sqlite.held import Held
 from ialstore_backends.sqlite.vector_rows import read_entries
 from ialstore_backends.sqlite.vectors import SqliteVectorIndex, read_user_state
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from ialstore.component import Progress, StoreSettings
+    from ialstore.errors import IalStoreError
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
     from ialstore.vector_model import EncodedRecord, IndexSpec
@@ -169,6 +171,11 @@ class FaissVectorIndex(SqliteVectorIndex):
             if not self._db.read(op, _NUMBERS, (user,)):
                 faults.append(f"{path} is of a user who has no vectors: remove it")
         return faults
+
+    def _translate(self, op: Operation, error: Exception) -> IalStoreError | None:
+        if isinstance(error, OSError) and isinstance(error.filename, str):
+            return translated(error, error.filename, Outcome.NOT_APPLIED)
+        return super()._translate(op, error)
 
     def _close(self) -> None:
         super()._close()

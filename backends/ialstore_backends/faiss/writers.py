@@ -52,6 +52,8 @@ class WriterLock:
         with self._guard:
             if self._held:  # pragma: no cover - another thread was faster
                 return False
+            if Path(self._path).is_symlink():  # named here; else the flags refuse it
+                raise ConfigurationError(f"{self._path} is a symbolic link; remove it")
             descriptor = os.open(self._path, _FLAGS, 0o600)
             try:
                 _lock(descriptor, self._path)
