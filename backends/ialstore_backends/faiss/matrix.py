@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Built", "FaissMatrix", "Restored"]
 
-_ABSORB_SECONDS: Final = 0.01
-"""That a search spends on putting rows into the index."""
-_ROWS_AT_ONCE: Final = {"flat": 1024, "hnsw": 16, "ivf": 256}
+_ABSORB_SECONDS: Final = 0.002
+"""That a search spends on putting rows into the index, about."""
+_GENTLY: Final = {"flat": 1024, "hnsw": 4, "ivf": 256}
+"""Rows that it puts at once; each takes some milliseconds of a graph's time."""
+_ROWS_AT_ONCE: Final = 1024
 _SPARSE: Final = 10  # fewer than one in so many: scored exactly, rather than looked for
 _WORN: Final = 5  # an index is made anew when one row in so many is a grave
 _GROWN: Final = 2  # or when there are so many times the rows that it learned from
@@ -289,19 +291,20 @@ class FaissMatrix(ExactMatrix):
 
     # -- the index ------------------------------------------------------------------------------
 
-    def absorb(self, seconds: float, *, starting: bool = True) -> int:
+    def absorb(self, seconds: float, *, starting: bool = True, at_once: int = _ROWS_AT_ONCE) -> int:
         """Put rows into the index for about so long; return how many are left to put.
 
         Args:
             seconds: of work; a first training may take longer.
             starting: whether to begin an index where there is none.
+            at_once: rows between two looks at the clock.
         """
         until = time.monotonic() + seconds
         if self._built is None and starting and self.pending:
             self._start()
         built = self._built
         while built is not None and self.pending and time.monotonic() < until:
-            end = min(built.count + _ROWS_AT_ONCE[self._recipe.kind], self._fitting())
+            end = min(built.count + at_once, self._fitting())
             faiss()
             built.index.add(self._for_index(built.count, end, built.ceiling))
             built.count = end
@@ -344,7 +347,9 @@ class FaissMatrix(ExactMatrix):
         """Return the nearest vectors that pass the filters and are not expired at ``now``."""
         self.finish()
         if self.pending:
-            self.absorb(_ABSORB_SECONDS, starting=self._recipe.starts_by_itself)
+            recipe = self._recipe
+            gently = _GENTLY[recipe.kind]
+            self.absorb(_ABSORB_SECONDS, starting=recipe.starts_by_itself, at_once=gently)
         return super().search(query, now)
 
     def _chosen(self, query: SearchQuery, now: int) -> NDArray[np.intp] | None:

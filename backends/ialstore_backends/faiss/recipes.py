@@ -31,8 +31,8 @@ __all__ = ["KINDS", "LEAST", "STORAGES", "Asking", "Recipe", "faiss"]
 
 KINDS: Final = ("flat", "hnsw", "ivf")
 STORAGES: Final = ("float32", "float16", "int8", "rabitq")
-LEAST: Final = 1000
-"""With fewer vectors a user is searched exactly, which takes no longer."""
+LEAST: Final = 4000
+"""With fewer vectors a user is searched exactly, which takes no longer than a millisecond."""
 
 DEFAULT_EFFORT: Final = 0.5
 _LINKS: Final = 32  # of a node of the graph; twice as many in its lowest layer
