@@ -16,18 +16,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from faiss_overhead import Matrix, record, vectors
 
 from ialstore import IndexSpec
 from ialstore_backends.faiss import FaissVectorIndex
+from ialstore_backends.faiss.recipes import faiss as driver
 
 K = 10
 
 
 def shared(factory: str, base: Matrix, users: int) -> Callable[[int, Matrix], Any]:
     """Return a search of one bare index for the vectors of one user."""
+    faiss = driver()
     index = faiss.index_factory(base.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
     index.train(base)
     index.add(base)

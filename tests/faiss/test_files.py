@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import shutil
@@ -19,6 +20,7 @@ from ialstore import (
     CorruptError,
     LockedError,
     MissingDriverError,
+    UnavailableError,
     VectorRecord,
     open_index,
 )
@@ -308,6 +310,55 @@ def test_the_file_of_a_user_without_vectors_is_told_and_removed(place: Place) ->
         assert index.check() == []
 
 
+def test_a_file_that_this_faiss_can_not_read_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S15: as after a change of FAISS's version."""
+    filled(place)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("FAISS can't read it")
+
+    monkeypatch.setattr(Recipe, "read", refuse)
+    with place.open() as index:
+        (fault,) = index.check()
+        assert "FAISS can't read it; run optimize" in fault
+        assert Oracle.of(index).search(X) == 1
+
+
+def test_a_file_whose_rows_are_all_gone_is_passed_over(place: Place) -> None:
+    """D5."""
+    filled(place)
+    older = place.snapshot.read_bytes()
+    with place.open() as index:
+        index.upsert(USER, crowd(1200)[400:600])
+        index.delete(USER, [one.id for one in GIVEN])
+    place.snapshot.write_bytes(older)
+    with place.open() as index:
+        oracle = Oracle.of(index)
+        assert len(oracle.records) == 200
+        assert oracle.search(X, 100) == 1
+
+
+def test_a_file_that_can_not_be_put_in_place_is_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B3, E1: nothing else is left behind, and the next optimize completes it."""
+    index = place.open()
+    index.upsert(USER, GIVEN)
+
+    def fail(path: Path, _: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        with pytest.raises(UnavailableError, match=r"user-1\.tmp: Input/output error"):
+            index.optimize(USER)
+    assert list(place.path.glob("user-*")) == []
+    index.optimize(USER)
+    assert place.snapshot.exists()
+
+
 # -- erase -------------------------------------------------------------------------------------
 
 
@@ -360,12 +411,25 @@ def test_what_is_removed_during_an_optimize_is_not_kept_in_its_file(
     assert index.search(USER, X).hits == ()
 
 
+def test_an_erase_removes_what_an_interrupted_one_left(place: Place) -> None:
+    """S11: the file of a user whose vectors are gone already."""
+    filled(place)
+    kept = place.snapshot.read_bytes()
+    with place.open() as index:
+        index.erase(USER)
+        assert not place.snapshot.exists()
+        place.snapshot.write_bytes(kept)
+        index.erase(USER)
+        assert not place.snapshot.exists()
+
+
 # -- places ------------------------------------------------------------------------------------
 
 
 def test_a_directory_is_made_for_its_owner_alone(place: Place) -> None:
     """B6: its parent must be there."""
     index = place.open()
+    index.setup()
     index.upsert(USER, GIVEN[:1])
     assert place.path.stat().st_mode & 0o777 == 0o700
     assert {one.stat().st_mode & 0o077 for one in place.path.iterdir()} == {0}

@@ -160,12 +160,12 @@ class FaissVectorIndex(SqliteVectorIndex):
         folder = Path(self._folder)
         if mode := stat.S_IMODE(folder.stat().st_mode) & 0o022:
             faults.append(f"{folder} may be written by others (mode {mode:o}): chmod 700 it")
-        key = self._key(op)
+        keys = self._db.read(op, _KEY)
         for user in self._snapshots.users():
             op.renew()
             path = self._snapshots.path(user)
             try:
-                self._snapshots.read(key, user, 1)
+                self._snapshots.read(_key_of(keys[0]) if keys else b"none", user)
             except (DamagedSnapshotError, OSError) as error:
                 faults.append(f"{path} is not used: {error}; run optimize, which makes it anew")
             if not self._db.read(op, _NUMBERS, (user,)):
@@ -181,7 +181,7 @@ class FaissVectorIndex(SqliteVectorIndex):
         super()._close()
         self._writer.give_back()
 
-    def _after_fork(self) -> None:
+    def _after_fork(self) -> None:  # pragma: no cover - in forked children only
         super()._after_fork()
         self._files = threading.Lock()
         self._writer.after_fork()
@@ -222,9 +222,12 @@ class FaissVectorIndex(SqliteVectorIndex):
         with self._writing():
             state = self._state(op, user_id)
             report = super()._erase(op, user_id)
-            if state is not None:
-                with self._files:
-                    self._snapshots.remove(state.user)
+            op.renew()
+            # What an erase that was interrupted left, too.
+            users = self._orphans(op) if state is None else [state.user, *self._orphans(op)]
+            with self._files:
+                for user in users:
+                    self._snapshots.remove(user)
         return report
 
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
@@ -259,7 +262,7 @@ class FaissVectorIndex(SqliteVectorIndex):
         op.renew()
         self._keep(op, user_id, matrix, state)
         with self._held.lend(op, user_id) as slot:
-            slot.held = Held(matrix, state)
+            slot.held, slot.last_write = Held(matrix, state), None
         return ()
 
     def _read_matrix(
@@ -289,11 +292,10 @@ class FaissVectorIndex(SqliteVectorIndex):
             return self._db.until_free(op, lambda: read_user_state(connection, user_id))
 
     def _key(self, op: Operation) -> bytes:
-        """Return the key of this directory's files, making it once."""
-        if not (rows := self._db.read(op, _KEY)):
-            self._db.write(op, _MAKE_KEY, ())
-            rows = self._db.read(op, _KEY)
-        return str(rows[0][0]).encode()
+        """Return the key of this directory's files, made once."""
+        self._db.write(op, _MAKE_KEY, ())
+        (row,) = self._db.read(op, _KEY)
+        return _key_of(row)
 
     # -- matrices -------------------------------------------------------------------------------
 
@@ -309,7 +311,7 @@ class FaissVectorIndex(SqliteVectorIndex):
         row = connection.execute(_KEY).fetchone()
         if row is not None:
             try:
-                restored = self._snapshots.read(str(row[0]).encode(), state.user, state.total)
+                restored = self._snapshots.read(_key_of(row), state.user)
             except (DamagedSnapshotError, OSError):
                 restored = None  # check says so; the index is made again
             if restored is not None:
@@ -330,3 +332,7 @@ class FaissVectorIndex(SqliteVectorIndex):
         numbers = np.array([row[0] for row in rows], np.int64)
         checksums = np.array([row[5] for row in rows], np.int64)
         matrix.put_rows(entries, vectors, numbers, checksums)
+
+
+def _key_of(row: Row) -> bytes:
+    return str(row[0]).encode()

@@ -303,11 +303,13 @@ class FaissMatrix(ExactMatrix):
         if self._built is None and starting and self.pending:
             self._start()
         built = self._built
-        while built is not None and self.pending and time.monotonic() < until:
+        while built is not None and self.pending:
             end = min(built.count + at_once, self._fitting())
             faiss()
             built.index.add(self._for_index(built.count, end, built.ceiling))
             built.count = end
+            if time.monotonic() >= until:
+                break
         return self.pending
 
     def _start(self) -> None:

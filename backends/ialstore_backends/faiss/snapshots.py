@@ -103,13 +103,12 @@ class Snapshots:
             raise
         sync_folder(str(path))
 
-    def read(self, key: bytes, user: int, total: int) -> Restored | None:
+    def read(self, key: bytes, user: int) -> Restored | None:
         """Return the index of a user; None if there is none of this kind.
 
         Args:
             key: of the directory.
             user: whose index.
-            total: vectors that the user has.
 
         Raises:
             DamagedSnapshotError: the file is not as this directory's writer wrote it.
@@ -122,8 +121,6 @@ class Snapshots:
         if any(header[name] != one for name, one in self._kind(user).items()):
             return None
         count = header["count"]
-        if not total or not count:
-            return None
         try:
             numbers = np.frombuffer(body, "<i8", count).astype(np.int64)
             checksums = np.frombuffer(body, "<i8", count, 8 * count).astype(np.int64)

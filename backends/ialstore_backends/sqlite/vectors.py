@@ -239,10 +239,10 @@ class SqliteVectorIndex(VectorIndex):
             held = slot.held
             if held is None or last is None or slot.last_write is not last:
                 with self._db.reading(op) as connection:
-                    slot.last_write = last
                     state = self._db.until_free(
                         op, lambda: read_user_state(connection, query.user_id)
                     )
+                    slot.last_write = last
                     if held is None or held.state != state:
                         connection.execute("BEGIN")
                         return self._search_file(op, connection, slot, query).result()
