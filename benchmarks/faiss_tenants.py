@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faiss_overhead import Matrix, record, vectors
+from faiss_overhead import record, vectors  # type: ignore[import-not-found] # beside this script
+from numpy.typing import NDArray
 
 from ialstore import IndexSpec
 from ialstore_backends.faiss import FaissVectorIndex
 from ialstore_backends.faiss.recipes import faiss as driver
 
 K = 10
+Matrix = NDArray[np.float32]
 
 
 def shared(factory: str, base: Matrix, users: int) -> Callable[[int, Matrix], Any]:
