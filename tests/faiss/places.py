@@ -11,7 +11,8 @@ from ialstore.testing.clock import ManualClock
 from ialstore.testing.specs import spec_of
 from ialstore.testing.vector.base import USER
 from ialstore_backends.faiss import FaissOptions, FaissVectorIndex
-from ialstore_backends.faiss.matrix import Built, FaissMatrix
+from ialstore_backends.faiss.matrix import FaissMatrix
+from ialstore_backends.faiss.parts import Built
 
 __all__ = ["Place", "built_of", "matrix_of"]
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from array import array
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ialstore.ids import Role
 from ialstore_backends._exact import Entry, ExactMatrix, is_filtered, text_bytes
+from ialstore_backends.faiss.parts import GRAVE, Built, Live, selector_of
 from ialstore_backends.faiss.recipes import LEAST, Asking, faiss
 from ialstore_backends.faiss.scratch import on_disk
 
@@ -26,9 +25,10 @@ if TYPE_CHECKING:
 
     from ialstore.vector_model import IndexSpec, SearchQuery
     from ialstore_backends._exact import Ranking
+    from ialstore_backends.faiss.parts import Restored
     from ialstore_backends.faiss.recipes import Recipe
 
-__all__ = ["Built", "FaissMatrix", "Restored"]
+__all__ = ["FaissMatrix"]
 
 _ABSORB_SECONDS: Final = 0.002
 """That a search spends on putting rows into the index, about."""
@@ -45,70 +45,6 @@ _ON_DISK_FROM: Final = 2**24
 """Bytes of vectors that are rather held in memory: each file takes one of the process's few."""
 _LONG_AGO: Final = int(np.iinfo(np.int64).min)
 _NEVER: Final = int(np.iinfo(np.int64).max)
-
-
-class _Grave(NamedTuple):
-    """Stands where an entry was."""
-
-    id: str = ""
-    session_id: str = ""
-    role: Role = Role.USER
-    text: str | None = None
-    expires: int | None = None
-
-
-_GRAVE: Final = _Grave()
-
-
-@dataclass(slots=True, eq=False)
-class Built:
-    """A FAISS index and what has to be known of it.
-
-    Attributes:
-        index: FAISS's own.
-        count: rows in it: the first of the matrix.
-        learned_from: rows that it was trained with.
-        ceiling: under the dot product, the square of the length that all vectors are given.
-    """
-
-    index: Any
-    count: int
-    learned_from: int
-    ceiling: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Restored:
-    """An index that was read from a file.
-
-    Attributes:
-        built: the index, without the vectors that it was written without.
-        numbers: of the rows that it was made of, in their order, which is ascending.
-        checksums: of these rows.
-    """
-
-    built: Built
-    numbers: NDArray[np.int64]
-    checksums: NDArray[np.int64]
-
-    def places(
-        self, numbers: NDArray[np.int64], checksums: NDArray[np.int64]
-    ) -> NDArray[np.intp] | None:
-        """Return the places of those rows, the first ones, that it has; None if they differ."""
-        inside = int((numbers <= self.numbers[-1]).sum())
-        places = np.searchsorted(self.numbers, numbers[:inside])
-        same = self.numbers[places] == numbers[:inside]
-        same &= self.checksums[places] == checksums[:inside]
-        return places if same.all() else None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Live:
-    """Rows that are neither graves nor expired, from one time to another."""
-
-    since: int
-    until: int
-    rows: NDArray[np.intp]
 
 
 class FaissMatrix(ExactMatrix):
@@ -128,7 +64,7 @@ class FaissMatrix(ExactMatrix):
         super().__init__(spec, capacity)
         self._built: Built | None = None
         self._expected: Restored | None = None
-        self._live: _Live | None = None
+        self._live: Live | None = None
         self._graves = 0
         self._is_modest = True
         self._usual: tuple[object, tuple[Asking, Any]] | None = None
@@ -246,7 +182,7 @@ class FaissMatrix(ExactMatrix):
         rows = [row for one in ids if (row := self._row_of.pop(one, None)) is not None]
         for row in rows:
             self._text_bytes -= text_bytes(self._entries[row])
-            self._entries[row] = _GRAVE
+            self._entries[row] = GRAVE
         self._mark_graves(rows)
 
     def _mark_graves(self, rows: Sequence[int]) -> None:
@@ -262,7 +198,7 @@ class FaissMatrix(ExactMatrix):
             return
         before = len(self)
         self._reserve(before + count)
-        self._entries += [_GRAVE] * count
+        self._entries += [GRAVE] * count
         for column, value in zip(self._columns(), (0, 1, 1, b"", -1, 0, 0), strict=True):
             column[before : len(self)] = value
         self.numbers.extend([0] * count)
@@ -362,7 +298,7 @@ class FaissMatrix(ExactMatrix):
             expires = self._expires[: len(self)]
             rows = np.flatnonzero(expires > now)
             gone = expires[expires <= now].max(initial=_LONG_AGO)
-            live = self._live = _Live(int(gone), int(expires[rows].min(initial=_NEVER)), rows)
+            live = self._live = Live(int(gone), int(expires[rows].min(initial=_NEVER)), rows)
         return live.rows
 
     def _candidates(
@@ -439,12 +375,6 @@ class FaissMatrix(ExactMatrix):
                 or self._selector[0] is not chosen
                 or self._selector[2] != count
             ):
-                self._selector = (chosen, _selector(chosen[:many], count), count)
+                self._selector = (chosen, selector_of(chosen[:many], count), count)
             return self._selector[1]
-        return _selector(chosen[:many], count)
-
-
-def _selector(rows: NDArray[np.intp], count: int) -> Any:
-    mask = np.zeros(count, np.bool_)
-    mask[rows] = True
-    return faiss().IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+        return selector_of(chosen[:many], count)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ialstore_backends.faiss.matrix import Built, Restored
+from ialstore_backends.faiss.parts import Built, Restored
 from ialstore_backends.sqlite.files import sync_folder
 
 if TYPE_CHECKING:
