@@ -11,7 +11,7 @@ Leases: R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section 3
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeAlias
@@ -31,6 +31,7 @@ __all__ = [
     "Step",
     "Steps",
     "reading",
+    "run",
     "writing",
 ]
 
@@ -194,6 +195,21 @@ class Step(StrEnum):
 
 Steps: TypeAlias = Generator[Step, Any, Any]
 """Each step is answered with what it gave, or with what it raised."""
+
+
+def run(steps: Steps, do: Callable[[Step], Any]) -> Any:
+    """Return what the steps end with; ``do`` does each."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                gave = do(step)
+            except Exception as error:  # noqa: BLE001 - the steps decide what it means
+                step = steps.throw(error)
+            else:
+                step = steps.send(gave)
+    except StopIteration as end:
+        return end.value
 
 
 def reading() -> Steps:
