@@ -135,6 +135,8 @@ def _wrappers(kind: str, base: str) -> tuple[Registration, ...]:
 
 # Sorted; a test says so.
 BUILT_IN: Final = (
+    Registration("cache", "redis", "ialstore_backends.redis:RedisCache", "ialstore[redis]"),
+    Registration("cache", "rediss", "ialstore_backends.redis:RedisCache", "ialstore[redis]"),
     Registration(
         "conversation",
         "dynamodb",
