@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
 from ialstore.errors import IalStoreError, Outcome, PartialWriteError
 
@@ -93,7 +93,7 @@ class Cache(Protocol):
         ...
 
     @classmethod
-    def from_url(cls, url: StoreURL, *, timeout_seconds: float) -> Self:
+    def from_url(cls, url: StoreURL, *, timeout_seconds: float) -> Cache:
         """Return the cache that a URL names; connects to nothing yet.
 
         Args:

@@ -29,7 +29,7 @@ LAYERS = (
         "url",
         "vector_model",
     ),
-    ("component", "exporters", "loading"),
+    ("caching", "component", "exporters", "loading"),
     ("conversation", "vector"),
     ("registry", "callables", "config", "embedding", "formats", "wrappers"),
     ("context",),
