@@ -28,7 +28,15 @@ import pytest
 from ialstore.errors import ConfigurationError, UnavailableError
 from ialstore.url import closest
 
-__all__ = ["SERVERS", "RunningServer", "ServerKind", "is_required", "start", "started"]
+__all__ = [
+    "SERVERS",
+    "RunningServer",
+    "ServerKind",
+    "free_port",
+    "is_required",
+    "start",
+    "started",
+]
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
@@ -207,7 +215,7 @@ def start(name: str, *args: str) -> Generator[RunningServer]:
     if lack := kind.missing():
         raise ConfigurationError(lack)
     with tempfile.TemporaryDirectory(prefix=f"ialstore-{name}-") as scratch:
-        server = RunningServer(kind, _free_port(), Path(scratch), args)
+        server = RunningServer(kind, free_port(), Path(scratch), args)
         try:
             yield server
         finally:
@@ -228,7 +236,8 @@ def started(name: str, *args: str) -> Generator[RunningServer]:
         yield server
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
