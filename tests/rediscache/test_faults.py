@@ -21,7 +21,7 @@ from ialstore_backends.redis import RedisCache
 LONG = 60_000
 VALUE = Look(Found.VALUE, b"one")
 TIMEOUT = 0.2
-PASSWORD = "p@ss/?"
+PHRASE = "p@ss/?"
 
 
 def put(cache: RedisCache, bucket: Bucket, name: str = "n", content: bytes = b"one") -> bool:
@@ -197,12 +197,12 @@ def test_a_password_is_decoded_and_lets_in(
     opened: Any, server: RunningServer, admin: Any, bucket: Bucket, user: str
 ) -> None:
     admin.acl_setuser(
-        "agent", enabled=True, passwords=[f"+{PASSWORD}"], keys=["*"], categories=["+@all"]
+        "agent", enabled=True, passwords=[f"+{PHRASE}"], keys=["*"], categories=["+@all"]
     )
-    admin.config_set("requirepass", PASSWORD)
+    admin.config_set("requirepass", PHRASE)
     cache = opened(f"redis://{user}:p%40ss%2F%3F@127.0.0.1:{server.port}/3")
     assert put(cache, bucket)
-    with client_of(server, db=3, password=PASSWORD) as client:
+    with client_of(server, db=3, password=PHRASE) as client:
         assert client.exists(key(bucket, "v"))
     assert "p@ss" not in repr(vars(cache))
 

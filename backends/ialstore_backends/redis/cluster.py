@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
-from redis.exceptions import AskError, ClusterDownError, MovedError
+from redis.exceptions import ClusterDownError, MovedError
 
 from ialstore_backends.redis.connection import Access, Budget, Node, Request, Server
 
@@ -33,7 +33,11 @@ class Cluster:
         self._owners: list[Node | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
 
     def ask(self, key: str, budget: Budget, request: Request[T]) -> T:
-        """Return what the node says that has a key's slot; a redirection is followed once."""
+        """Return what the node says that has a key's slot.
+
+        That a slot has moved is followed once. While it moves its steps fail, as Redis wants it for
+        commands of several keys: TRYAGAIN.
+        """
         slot = key_slot(key.encode())
         node = self._owners[slot] or self._find(slot, budget)
         try:
@@ -41,8 +45,6 @@ class Cluster:
         except MovedError as moved:
             node = self._owners[slot] = _target(moved, node)
             return self._ask(node, budget, request)
-        except AskError as asked:
-            return self._ask(_target(asked, node), budget, request, is_asking=True)
 
     def close(self) -> None:
         """Close every connection."""
@@ -54,16 +56,14 @@ class Cluster:
         for server in self._servers.values():
             server.after_fork()
 
-    def _ask(
-        self, node: Node, budget: Budget, request: Request[T], *, is_asking: bool = False
-    ) -> T:
+    def _ask(self, node: Node, budget: Budget, request: Request[T]) -> T:
         server = self._servers.get(node)
         if server is None:
             if len(self._servers) >= _MAX_SERVERS:
                 raise redis.InvalidResponse("the cluster has too many nodes")
             server = self._servers.setdefault(node, Server(node, self._access))
         try:
-            return server.ask(budget, request, is_asking=is_asking)
+            return server.ask(budget, request)
         except redis.ResponseError:
             raise
         except Exception:
@@ -83,6 +83,8 @@ class Cluster:
                 ranges = self._ask(node, budget, Request(("CLUSTER", "SLOTS"), _ranges))
             except Exception as error:  # noqa: BLE001 - whatever it is, another node may do better
                 failure = error
+                if budget.is_spent():
+                    break
                 continue
             owners: list[Node | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
             for first, last, host, port in ranges:

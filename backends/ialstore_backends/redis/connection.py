@@ -96,6 +96,10 @@ class Budget:
         self.bytes_left = bytes_left
         self.late_reads = _LATE_READS
 
+    def is_spent(self) -> bool:
+        """Return whether there is no time left."""
+        return time.monotonic() >= self.ends_at
+
     def seconds(self) -> float:
         """Return the time that is left.
 
@@ -226,23 +230,15 @@ class _Connection(_RedisConnection):
         except Exception:  # noqa: BLE001 - closed, or worse
             return False
 
-    def ask(self, request: Request[T], *, is_asking: bool) -> T:
-        """Return what the checked reply to a request says.
-
-        Args:
-            request: what is sent.
-            is_asking: whether a cluster's node said to send it here, while a slot is on its way.
-        """
+    def ask(self, request: Request[T]) -> T:
+        """Return what the checked reply to a request says."""
         try:
-            reply = self._answer(request.args, is_asking=is_asking)
+            reply = self._answer(request.args)
         except NoScriptError:
-            reply = self._answer(request.in_full, is_asking=is_asking)
+            reply = self._answer(request.in_full)
         return request.check(reply)
 
-    def _answer(self, args: Sequence[Any], *, is_asking: bool) -> Any:
-        if is_asking:
-            self.send_command("ASKING")
-            self.read_response()
+    def _answer(self, args: Sequence[Any]) -> Any:
         self.send_command(*args)
         return self.read_response()
 
@@ -264,7 +260,7 @@ class Server:
         self._idle: deque[_Connection] = deque()
         self._closed = False
 
-    def ask(self, budget: Budget, request: Request[T], *, is_asking: bool = False) -> T:
+    def ask(self, budget: Budget, request: Request[T]) -> T:
         """Return what the checked reply to a request says.
 
         Whatever it raises but an error reply, the connection is closed: it may be out of step.
@@ -272,7 +268,7 @@ class Server:
         connection = self._borrow()
         try:
             connection.begin(budget)
-            answer = connection.ask(request, is_asking=is_asking)
+            answer = connection.ask(request)
         except redis.ResponseError:
             self._give_back(connection)
             raise
