@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
-from ialstore.caching.guard import GuardedCache, State
+from ialstore.caching.guard import GuardedCache, Removal, State
 from ialstore.caching.protocol import Bucket, Cache, Step, run, writing
 from ialstore.caching.reader import Reader, Slot, milliseconds, owner_of, slot_of
 from ialstore.caching.values import read_sessions, read_tail, sealed_sessions, sealed_tail
@@ -286,29 +286,28 @@ class CacheConversationStore(ConversationWrapper):
             for user_id, parts in touched.items()
         ]
         token = os.urandom(8).hex()
-        removed: int | None = 0
+        values = 0
+        is_sure = True
 
-        def each(remove: Callable[[Sequence[Bucket]], int | None], unheard: str) -> None:
-            nonlocal removed
-            for buckets in owners:
-                one = remove(buckets)
-                if one is None:
-                    op.count(unheard)
-                removed = None if one is None or removed is None else removed + one
+        def each(remove: Callable[[Sequence[Bucket]], Removal], unheard: str) -> None:
+            nonlocal values, is_sure
+            removals = [remove(buckets) for buckets in owners]
+            values += sum(one.values for one in removals)
+            is_sure = all(one.is_sure for one in removals)
+            if unsent := sum(not one.is_sent for one in removals):
+                op.count(unheard, unsent)
 
         def do(step: Step) -> Any:
-            nonlocal removed
             match step:
                 case Step.MARK:
                     mark_ms = milliseconds(op.remaining() + _GRACE_SECONDS)
                     each(lambda one: self._cache.mark(one, token, mark_ms), "cache_unmarked")
-                    if removed is None and self._options.require_mark:
+                    if self._options.require_mark and not is_sure:
                         raise UnavailableError(
                             "the cache did not take the announcement of a write; nothing was "
                             "written",
                             retryable=True,
                         )
-                    removed = removed or 0
                 case Step.WRITE:
                     return write()
                 case Step.SETTLE:
@@ -318,11 +317,13 @@ class CacheConversationStore(ConversationWrapper):
                     each(lambda one: self._cache.settle(one, token, keep_ms), "cache_unsettled")
             return None
 
-        written: T = run(writing(), do)
-        if removed:
-            op.count("cache_invalidations", removed)
-        self._note_state(op)
-        return written, removed
+        try:
+            written: T = run(writing(), do)
+        finally:
+            if values:
+                op.count("cache_invalidations", values)
+            self._note_state(op)
+        return written, values if is_sure else None
 
     # -- the whole ------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -16,7 +16,7 @@ from ialstore.component import StoreSettings
 from ialstore.testing import ConversationStoreSuite
 from ialstore.testing.conversation.base import MakeStore
 from ialstore.testing.redis_servers import client_of
-from ialstore.testing.servers import RunningServer, started
+from ialstore.testing.servers import RunningServer
 from ialstore.wrappers.cache import CacheConversationStore, CacheOptions
 from ialstore_backends.dynamodb import DynamoConversationStore, DynamoOptions
 from ialstore_backends.memory import MemoryConversationStore
@@ -36,14 +36,6 @@ def cached(make: Callable[..., ConversationStore], url: str) -> MakeStore:
         return CacheConversationStore(make(**settings), options)
 
     return make_store
-
-
-@pytest.fixture(scope="session")
-def dynoxide() -> Iterator[RunningServer]:
-    with started("dynoxide") as server, pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        yield server
 
 
 class TestInProcessOverMemory(ConversationStoreSuite):
