@@ -7,13 +7,13 @@ is removed before the write is acknowledged; what readers and writers do meanwhi
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from ialstore.caching.guard import GuardedCache, Removal, State
+from ialstore.caching.options import CacheAddress, open_cache
 from ialstore.caching.protocol import Bucket, Cache, Step, run, writing
 from ialstore.caching.reader import Reader, Slot, milliseconds, owner_of, slot_of
 from ialstore.caching.values import read_sessions, read_tail, sealed_sessions, sealed_tail
@@ -36,8 +36,7 @@ from ialstore.model import (
     OptimizeReport,
     SessionInfo,
 )
-from ialstore.registry import find
-from ialstore.url import StoreURL, redact_url
+from ialstore.url import redact_url
 from ialstore.wrappers.base import ConversationWrapper
 
 if TYPE_CHECKING:
@@ -57,31 +56,22 @@ _PARTS: Final = (_USER, *(f"{byte:02x}" for byte in range(256)))
 
 
 @dataclass(frozen=True, slots=True)
-class CacheOptions:
+class CacheOptions(CacheAddress):
     """Where the cache is, and what it keeps.
 
     Attributes:
-        url: of the cache: ``redis://``, ``rediss://``, or ``memory:``, which all stores of this
-            process share.
-        ttl_seconds: how long a value stays; no value is older than that, whatever happens.
         tail: newest messages kept of each session and user.
-        timeout_seconds: for one step of the cache, connecting included.
         require_mark: refuse a write that could not be announced to the cache, rather than let
             other processes read what is stale until the cache is back, or ``ttl_seconds`` are over.
         name: tells this store from others that use the same cache; by default the store says it.
     """
 
-    url: str = field(repr=False)
-    ttl_seconds: float = 300.0
-    tail: int = 32
-    timeout_seconds: float = 0.08
-    require_mark: bool = False
-    name: str = ""
+    tail: int = field(default=32, kw_only=True)
+    require_mark: bool = field(default=False, kw_only=True)
+    name: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in ("ttl_seconds", "timeout_seconds"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInputError(f"{name} must be a number above 0")
+        CacheAddress.__post_init__(self)
         if not 1 <= self.tail <= MAX_PAGE:
             raise InvalidInputError(f"tail must be 1 to {MAX_PAGE:,}")
 
@@ -112,10 +102,7 @@ class CacheConversationStore(ConversationWrapper):
             )
         super().__init__(inner)
         self._options = options
-        if cache is None:
-            url = StoreURL.parse(options.url)
-            cache = find("cache", url.scheme).from_url(url, timeout_seconds=options.timeout_seconds)
-        self._cache = GuardedCache(cache, options.ttl_seconds)
+        self._cache = GuardedCache(cache or open_cache(options), options.ttl_seconds)
         self._reader = Reader(self._cache, options.ttl_seconds)
         self._lists_sessions = not inner.capabilities.exact_sessions
 

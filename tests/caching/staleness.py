@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ialstore import ConversationStore, Message
 from ialstore.caching.protocol import Bucket, Cache, Found, Look
@@ -135,7 +135,7 @@ def _open(args: argparse.Namespace) -> ConversationStore:
     return CacheConversationStore(
         inner,
         CacheOptions(url=args.redis),
-        cache=NaiveCache(cache) if args.naive else cache,
+        cache=cast("Cache", NaiveCache(cache)) if args.naive else cache,
     )
 
 
