@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CACHE_COUNTS", "Metrics", "hit_rate"]
 
-CACHE_COUNTS: Final = (
+CACHE_COUNTS: Final[tuple[str, ...]] = (
     "cache_hits",
     "cache_misses",
     "cache_fills",
@@ -36,7 +36,7 @@ class Metrics:
         self._search_ms: deque[float] = deque(maxlen=_BUILDS)
         self._builds = 0
         self._units = Units()
-        self._cache = dict.fromkeys(CACHE_COUNTS, 0)
+        self._cache: dict[str, int] = dict.fromkeys(CACHE_COUNTS, 0)
         self.after_fork()
 
     def after_fork(self) -> None:

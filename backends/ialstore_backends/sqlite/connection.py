@@ -147,13 +147,14 @@ class Database:
 
     def address(self, op: Operation) -> tuple[str, ...]:
         """Return the host, the path, and a name that is in the file: a copy has another path."""
-        if self._name is None:
+        name = self._name
+        if name is None:
             found = self.read(op, _NAME)
             if not found:
                 self.write(op, _GIVE_NAME, ())
                 found = self.read(op, _NAME)
-            self._name = found[0][0]
-        return platform.node(), self.path, self._name
+            name = self._name = str(found[0][0])
+        return platform.node(), self.path, name
 
     def reading(self, op: Operation) -> AbstractContextManager[Connection]:
         """Lend a connection; a transaction still open at the end is rolled back."""

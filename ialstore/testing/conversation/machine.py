@@ -388,11 +388,9 @@ def run_machine(
         disturbances: what may happen beside the store, without any answer changing.
         changed: in place of those of the profile.
     """
-    own: type[ConversationMachine] = type(
-        "ConversationMachine",
-        (DisturbedMachine if disturbances else ConversationMachine,),
-        {"make_store": staticmethod(make_store), "disturbances": tuple(disturbances)},
-    )
+    base = DisturbedMachine if disturbances else ConversationMachine
+    members = {"make_store": staticmethod(make_store), "disturbances": tuple(disturbances)}
+    own: type[RuleBasedStateMachine] = type(base.__name__, (base,), members)
     run_state_machine_as_test(own, settings=profile().machine(**changed))
 
 
