@@ -154,11 +154,15 @@ class Reader:
         flight = self._flights[slot] = _Flight()
         return flight
 
+    def board_no_more(self, slot: Slot, flight: _Flight) -> None:
+        """Let nobody else wait for it: what the cache takes may be old for who comes later."""
+        if self._flights.get(slot) is flight:
+            del self._flights[slot]
+
     def end(self, slot: Slot, flight: _Flight) -> None:
         """Note that it has it no longer."""
         flight.land(None)
-        if self._flights.get(slot) is flight:
-            del self._flights[slot]
+        self.board_no_more(slot, flight)
 
     def wait(self, call: Call, slot: Slot, token: str | None, lease_ms: int) -> Look:
         """Wait for another reader's value, and look again."""
@@ -249,6 +253,8 @@ class _Read(Generic[T]):
 
     def _fill(self, token: str, value: bytes) -> None:
         slot = self._slot
+        if self._flight is not None:
+            self._reader.board_no_more(slot, self._flight)
         if self._cache.fill(slot.bucket, slot.name, token, value, self._reader.ttl_ms()):
             self._call.count("cache_fills")
             if self._flight is not None:
