@@ -101,7 +101,7 @@ def read_tail(key: bytes, sealed: bytes, query: HistoryQuery, now: int) -> Rows[
     return Rows(taken, more=True) if len(taken) == query.limit else None
 
 
-def _message(user_id: str, sessions: Sequence[str], row: Sequence[Any]) -> Message:
+def _message(user_id: str, sessions: list[str], row: Sequence[Any]) -> Message:
     session_id = sessions[row[1]]
     one, content = row[0], row[2]
     if len(row) == _PLAIN:
