@@ -109,11 +109,15 @@ class MemoryCache:
             if held.leases.get(name, ("", now))[0] == token:
                 del held.leases[name]
 
-    def mark(self, buckets: Sequence[Bucket], token: str, mark_ms: int) -> int:
+    def mark(
+        self, buckets: Sequence[Bucket], token: str, mark_ms: int, *, wait: bool = True
+    ) -> int:
         """Remove values and leases of an owner's buckets, and keep any from being put."""
         return self._remove(buckets, token, mark_ms)
 
-    def settle(self, buckets: Sequence[Bucket], token: str, keep_ms: int = 0) -> int:
+    def settle(
+        self, buckets: Sequence[Bucket], token: str, keep_ms: int = 0, *, wait: bool = True
+    ) -> int:
         """Remove values and leases of an owner's buckets, and the mark of this token."""
         return self._remove(buckets, token, keep_ms)
 

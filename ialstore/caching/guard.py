@@ -12,7 +12,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ialstore.caching.protocol import Bucket, Found, Look
@@ -20,7 +22,7 @@ from ialstore.caching.protocol import Bucket, Found, Look
 if TYPE_CHECKING:
     from ialstore.caching.protocol import Cache
 
-__all__ = ["GuardedCache", "State"]
+__all__ = ["GuardedCache", "Removal", "State"]
 
 T = TypeVar("T")
 
@@ -48,6 +50,21 @@ class State(StrEnum):
     """It failed, and is not asked."""
     RECOVERING = "recovering"
     """It answers again; writers use it, readers not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What became of a mark or a settlement.
+
+    Attributes:
+        values: how many it removed, as far as the cache said.
+        is_sent: it was sent; a cache that hangs or is slow gets it before what is sent later.
+        is_sure: the cache said that it is done.
+    """
+
+    values: int = 0
+    is_sent: bool = False
+    is_sure: bool = False
 
 
 class GuardedCache:
@@ -114,32 +131,37 @@ class GuardedCache:
         if self.state is State.CLOSED:
             self._ask(lambda: self._cache.release(bucket, name, token))
 
-    def mark(self, buckets: Sequence[Bucket], token: str, mark_ms: int) -> int | None:
-        """Mark, as ``Cache`` does; None when the mark does not stand."""
-        return self._remove(buckets, lambda: self._cache.mark(buckets, token, mark_ms))
+    def mark(self, buckets: Sequence[Bucket], token: str, mark_ms: int) -> Removal:
+        """Mark, as ``Cache`` does."""
+        return self._remove(buckets, partial(self._cache.mark, buckets, token, mark_ms))
 
-    def settle(self, buckets: Sequence[Bucket], token: str, keep_ms: int = 0) -> int | None:
-        """Settle, as ``Cache`` does; None when it could not be done, and is done later."""
-        return self._remove(buckets, lambda: self._cache.settle(buckets, token, keep_ms))
+    def settle(self, buckets: Sequence[Bucket], token: str, keep_ms: int = 0) -> Removal:
+        """Settle, as ``Cache`` does; what can't be done is done later."""
+        return self._remove(buckets, partial(self._cache.settle, buckets, token, keep_ms))
 
     def discard(self, bucket: Bucket) -> None:
         """Remove a bucket that holds what does not belong there."""
         self._ask(lambda: self._cache.settle([bucket], ""))
 
-    def _remove(self, buckets: Sequence[Bucket], call: Callable[[], int]) -> int | None:
+    def _remove(self, buckets: Sequence[Bucket], call: Callable[..., int]) -> Removal:
         with self._lock:
             is_open = self._open
             if is_open:
                 self._leave_unsettled(buckets)
-        if is_open:
-            self._look_after()
-            return None
-        removed = self._ask(call)
-        if removed is None:
+        if not is_open:
+            removed = self._ask(partial(call, wait=True))
+            if removed is not None:
+                return Removal(removed, is_sent=True, is_sure=True)
             with self._lock:
                 self._leave_unsettled(buckets)
-            self._look_after()
-        return removed
+        self._look_after()
+        # A cache that is slow, or that only this process finds slow, is told all the same: others
+        # may believe it.
+        try:
+            call(wait=False)
+        except Exception:  # noqa: BLE001 - as in _ask
+            return Removal()
+        return Removal(is_sent=True)
 
     def _leave_unsettled(self, buckets: Sequence[Bucket]) -> None:
         for bucket in buckets:

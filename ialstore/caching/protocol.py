@@ -135,26 +135,32 @@ class Cache(Protocol):
         """Give up a lease without a value, if this token still holds it."""
         ...
 
-    def mark(self, buckets: Sequence[Bucket], token: str, mark_ms: int) -> int:
+    def mark(
+        self, buckets: Sequence[Bucket], token: str, mark_ms: int, *, wait: bool = True
+    ) -> int:
         """Remove the values and leases of buckets, and keep any from being put until ``settle``.
 
         Args:
             buckets: of one owner.
             token: of the mark; several may stand at once.
             mark_ms: when the mark ends by itself, because its writer is dead.
+            wait: for the answer; else send it, if that can be done at once, and return 0.
 
         Returns:
             How many values were removed.
         """
         ...
 
-    def settle(self, buckets: Sequence[Bucket], token: str, keep_ms: int = 0) -> int:
+    def settle(
+        self, buckets: Sequence[Bucket], token: str, keep_ms: int = 0, *, wait: bool = True
+    ) -> int:
         """Remove the values and leases of buckets, and the mark of this token.
 
         Args:
             buckets: of one owner.
             token: of the mark; where there is none, values and leases go all the same.
             keep_ms: how long the mark stays instead, because the write may still reach the store.
+            wait: as for ``mark``.
 
         Returns:
             How many values were removed.

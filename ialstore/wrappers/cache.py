@@ -7,13 +7,13 @@ is removed before the write is acknowledged; what readers and writers do meanwhi
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
-from ialstore.caching.guard import GuardedCache, State
+from ialstore.caching.guard import GuardedCache, Removal, State
+from ialstore.caching.options import CacheAddress, open_cache
 from ialstore.caching.protocol import Bucket, Cache, Step, run, writing
 from ialstore.caching.reader import Reader, Slot, milliseconds, owner_of, slot_of
 from ialstore.caching.values import read_sessions, read_tail, sealed_sessions, sealed_tail
@@ -36,8 +36,7 @@ from ialstore.model import (
     OptimizeReport,
     SessionInfo,
 )
-from ialstore.registry import find
-from ialstore.url import StoreURL, redact_url
+from ialstore.url import redact_url
 from ialstore.wrappers.base import ConversationWrapper
 
 if TYPE_CHECKING:
@@ -57,31 +56,22 @@ _PARTS: Final = (_USER, *(f"{byte:02x}" for byte in range(256)))
 
 
 @dataclass(frozen=True, slots=True)
-class CacheOptions:
+class CacheOptions(CacheAddress):
     """Where the cache is, and what it keeps.
 
     Attributes:
-        url: of the cache: ``redis://``, ``rediss://``, or ``memory:``, which all stores of this
-            process share.
-        ttl_seconds: how long a value stays; no value is older than that, whatever happens.
         tail: newest messages kept of each session and user.
-        timeout_seconds: for one step of the cache, connecting included.
         require_mark: refuse a write that could not be announced to the cache, rather than let
             other processes read what is stale until the cache is back, or ``ttl_seconds`` are over.
         name: tells this store from others that use the same cache; by default the store says it.
     """
 
-    url: str = field(repr=False)
-    ttl_seconds: float = 300.0
-    tail: int = 32
-    timeout_seconds: float = 0.08
-    require_mark: bool = False
-    name: str = ""
+    tail: int = field(default=32, kw_only=True)
+    require_mark: bool = field(default=False, kw_only=True)
+    name: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in ("ttl_seconds", "timeout_seconds"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInputError(f"{name} must be a number above 0")
+        CacheAddress.__post_init__(self)
         if not 1 <= self.tail <= MAX_PAGE:
             raise InvalidInputError(f"tail must be 1 to {MAX_PAGE:,}")
 
@@ -112,10 +102,7 @@ class CacheConversationStore(ConversationWrapper):
             )
         super().__init__(inner)
         self._options = options
-        if cache is None:
-            url = StoreURL.parse(options.url)
-            cache = find("cache", url.scheme).from_url(url, timeout_seconds=options.timeout_seconds)
-        self._cache = GuardedCache(cache, options.ttl_seconds)
+        self._cache = GuardedCache(cache or open_cache(options), options.ttl_seconds)
         self._reader = Reader(self._cache, options.ttl_seconds)
         self._lists_sessions = not inner.capabilities.exact_sessions
 
@@ -286,29 +273,28 @@ class CacheConversationStore(ConversationWrapper):
             for user_id, parts in touched.items()
         ]
         token = os.urandom(8).hex()
-        removed: int | None = 0
+        values = 0
+        is_sure = True
 
-        def each(remove: Callable[[Sequence[Bucket]], int | None], unheard: str) -> None:
-            nonlocal removed
-            for buckets in owners:
-                one = remove(buckets)
-                if one is None:
-                    op.count(unheard)
-                removed = None if one is None or removed is None else removed + one
+        def each(remove: Callable[[Sequence[Bucket]], Removal], unheard: str) -> None:
+            nonlocal values, is_sure
+            removals = [remove(buckets) for buckets in owners]
+            values += sum(one.values for one in removals)
+            is_sure = all(one.is_sure for one in removals)
+            if unsent := sum(not one.is_sent for one in removals):
+                op.count(unheard, unsent)
 
         def do(step: Step) -> Any:
-            nonlocal removed
             match step:
                 case Step.MARK:
                     mark_ms = milliseconds(op.remaining() + _GRACE_SECONDS)
                     each(lambda one: self._cache.mark(one, token, mark_ms), "cache_unmarked")
-                    if removed is None and self._options.require_mark:
+                    if self._options.require_mark and not is_sure:
                         raise UnavailableError(
                             "the cache did not take the announcement of a write; nothing was "
                             "written",
                             retryable=True,
                         )
-                    removed = removed or 0
                 case Step.WRITE:
                     return write()
                 case Step.SETTLE:
@@ -318,11 +304,13 @@ class CacheConversationStore(ConversationWrapper):
                     each(lambda one: self._cache.settle(one, token, keep_ms), "cache_unsettled")
             return None
 
-        written: T = run(writing(), do)
-        if removed:
-            op.count("cache_invalidations", removed)
-        self._note_state(op)
-        return written, removed
+        try:
+            written: T = run(writing(), do)
+        finally:
+            if values:
+                op.count("cache_invalidations", values)
+            self._note_state(op)
+        return written, values if is_sure else None
 
     # -- the whole ------------------------------------------------------------------------------
 

@@ -23,6 +23,14 @@ def redis_server() -> Iterator[RunningServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def dynoxide() -> Iterator[RunningServer]:
+    with started("dynoxide") as server, pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        yield server
+
+
 @pytest.fixture(params=["redis"])
 def open_cache(request: pytest.FixtureRequest) -> Iterator[Callable[[], Cache]]:
     """Return what opens a cache; what is opened twice is the same cache."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
 Behave = Callable[[socket.socket, bytes], None]
@@ -32,32 +32,36 @@ class HostileServer:
     Attributes:
         port: of it.
         behave: what it does about each thing that is sent.
+        wrap: what it makes of a connection first, such as one of TLS.
         accepted: how many connections there were.
+        connections: those with which it talked.
     """
 
     def __init__(self, listener: socket.socket, stopped: threading.Event) -> None:
         self.port: int = listener.getsockname()[1]
         self.stopped = stopped
         self.behave: Behave = answer(b"+OK\r\n")
+        self.wrap: Callable[[socket.socket], socket.socket] = lambda plain: plain
         self.accepted = 0
+        self.connections: list[socket.socket] = []
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
-    def talk(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
+    def talk(self, plain: socket.socket) -> None:
+        with suppress(OSError), self.wrap(plain) as connection:
+            self.connections.append(connection)
             connection.settimeout(30)
             while sent := connection.recv(1_000_000):
                 self.behave(connection, sent)
 
 
 @contextmanager
-def hostile_server() -> Iterator[HostileServer]:
+def hostile_server() -> Generator[HostileServer]:
     """Serve until the block ends; every thread has ended then."""
     stopped = threading.Event()
     threads: list[threading.Thread] = []
-    open_ones: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = HostileServer(listener, stopped)
 
@@ -66,7 +70,6 @@ def hostile_server() -> Iterator[HostileServer]:
                 while True:
                     connection, _ = listener.accept()
                     server.accepted += 1
-                    open_ones.append(connection)
                     thread = threading.Thread(target=server.talk, args=[connection])
                     thread.start()
                     threads.append(thread)
@@ -79,8 +82,8 @@ def hostile_server() -> Iterator[HostileServer]:
             stopped.set()
             listener.shutdown(socket.SHUT_RDWR)
             accepting.join()
-            for connection in open_ones:
+            for connection in server.connections:
                 with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)  # of TLS too
             for thread in threads:
                 thread.join()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis import exceptions
 from redis.crc import key_slot
 
 from ialstore.caching.protocol import Bucket, Found
@@ -99,10 +100,10 @@ def test_a_slot_that_moves_is_followed(opened: Any, nodes: list[RunningServer]) 
         ids = [one.execute_command("CLUSTER MYID") for one in (source, target)]
         target.execute_command("CLUSTER", "SETSLOT", slot(bucket), "IMPORTING", ids[0])
         source.execute_command("CLUSTER", "SETSLOT", slot(bucket), "MIGRATING", ids[1])
-        with pytest.raises(redis.exceptions.TryAgainError):
+        with pytest.raises(exceptions.TryAgainError):
             cache.look(bucket, "n", "a", LONG)
         source.flushall()
-        with pytest.raises(redis.exceptions.AskError):
+        with pytest.raises(exceptions.AskError):
             cache.look(bucket, "n", "a", LONG)
         for client in (target, source):
             client.execute_command("CLUSTER", "SETSLOT", slot(bucket), "NODE", ids[1])
@@ -111,7 +112,7 @@ def test_a_slot_that_moves_is_followed(opened: Any, nodes: list[RunningServer]) 
             assert found in {Found.LEASED, Found.BUSY}
         target.flushall()
         target.execute_command("CLUSTER", "SETSLOT", slot(bucket), "NODE", ids[0])
-        with pytest.raises(redis.exceptions.MovedError):  # each says that the other has it
+        with pytest.raises(exceptions.MovedError):  # each says that the other has it
             cache.look(bucket, "n", "a", LONG)
 
 
@@ -120,7 +121,7 @@ def test_a_slot_of_nobody_is_an_error(opened: Any, nodes: list[RunningServer]) -
     with client_of(nodes[0]) as client:
         client.execute_command("CLUSTER", "DELSLOTS", slot(bucket))
     cache: RedisCache = opened(url(nodes[0]), TIMEOUT)
-    with pytest.raises(redis.exceptions.ClusterDownError):
+    with pytest.raises(exceptions.ClusterDownError):
         cache.look(bucket, "n", "a", LONG)
 
 

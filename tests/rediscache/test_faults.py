@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis import exceptions
 
 from ialstore.caching.protocol import MAX_VALUE_BYTES, Bucket, Found, Look
 from ialstore.testing.redis_servers import client_of
@@ -102,7 +103,7 @@ def test_a_full_server_takes_no_value_but_lets_writers_mark(
     assert put(cache, bucket)
     assert cache.look(bucket, "m", "a", LONG).found is Found.LEASED
     admin.config_set("maxmemory", 1)
-    with pytest.raises(redis.exceptions.OutOfMemoryError):
+    with pytest.raises(exceptions.OutOfMemoryError):
         cache.fill(bucket, "m", "a", b"two", LONG)
     assert cache.look(bucket, "m", "b", LONG).found is Found.LEASED, "the lease was kept"
     assert cache.look(bucket, "n", None, LONG) == VALUE
@@ -163,7 +164,7 @@ def test_a_replica_refuses_every_step_that_answers(
         lambda: cache.mark([bucket], "w", LONG),
         lambda: cache.settle([bucket], "w"),
     ):
-        with pytest.raises(redis.exceptions.ReadOnlyError):
+        with pytest.raises(exceptions.ReadOnlyError):
             step()
     admin.replicaof("NO", "ONE")
     assert cache.look(bucket, "n", None, LONG) == VALUE
@@ -175,7 +176,7 @@ def test_a_server_that_still_loads_is_refused_soon(
     admin.execute_command("DEBUG", "POPULATE", 20_000, "filling", 100)
     admin.save()
     server.restart("--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")
-    with pytest.raises(redis.exceptions.BusyLoadingError):
+    with pytest.raises(exceptions.BusyLoadingError):
         cache.look(bucket, "n", "a", LONG)
 
 
@@ -186,7 +187,7 @@ def test_whoever_has_no_password_is_refused(
     admin.config_set("requirepass", "s3cret")
     cache = opened(f"redis://{userinfo}127.0.0.1:{server.port}")
     # Redis calls a long command of strangers an error of the protocol, and NOAUTH a short one.
-    kind = redis.exceptions.AuthenticationError if userinfo else redis.ResponseError
+    kind = exceptions.AuthenticationError if userinfo else redis.ResponseError
     with pytest.raises(kind) as refused:
         cache.look(bucket, "n", "a", LONG)
     assert "wr0ng" not in repr(refused.value)
@@ -223,7 +224,7 @@ def test_an_acl_as_the_docs_say_is_enough(
     assert cache.settle([bucket], "w", 10) == 0
     assert cache.settle([bucket], "w") == 0
     admin.execute_command("ACL", "SETUSER", "agent", "-eval", "-evalsha")
-    with pytest.raises(redis.exceptions.NoPermissionError):
+    with pytest.raises(exceptions.NoPermissionError):
         cache.look(bucket, "n", "a", LONG)
 
 
@@ -231,7 +232,7 @@ def test_a_database_that_is_not_there_is_refused(
     opened: Any, server: RunningServer, bucket: Bucket
 ) -> None:
     cache = opened(f"redis://127.0.0.1:{server.port}/999")
-    with pytest.raises(redis.exceptions.AuthenticationError, match="not let in"):
+    with pytest.raises(exceptions.AuthenticationError, match="not let in"):
         cache.look(bucket, "n", "a", LONG)
 
 

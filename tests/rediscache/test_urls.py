@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from ialstore import ConfigurationError
+from ialstore import ConfigurationError, InvalidInputError
 from ialstore.caching.protocol import Bucket, Found
 from ialstore.registry import find
 from ialstore.testing.redis_servers import Certificates, certificates, tls_args
@@ -44,6 +44,11 @@ def test_nothing_is_connected_to_by_opening(opened: Any, text: str) -> None:
     assert cache.SHARED
     assert cache.held_bytes == 0
     assert "pw" not in repr(cache)
+
+
+def test_a_step_of_no_bucket_is_refused(opened: Any) -> None:
+    with pytest.raises(InvalidInputError, match="no bucket"):
+        opened("redis://").mark([], "w", LONG)
 
 
 @pytest.mark.parametrize(

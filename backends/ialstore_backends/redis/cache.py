@@ -142,13 +142,17 @@ class RedisCache:
         """Give up a lease without a value, if this token still holds it."""
         self._run(RELEASE, [bucket], (name, token), _read_number)
 
-    def mark(self, buckets: Sequence[Bucket], token: str, mark_ms: int) -> int:
+    def mark(
+        self, buckets: Sequence[Bucket], token: str, mark_ms: int, *, wait: bool = True
+    ) -> int:
         """Remove values and leases of an owner's buckets, and keep any from being put."""
-        return self._run(MARK, buckets, (token, mark_ms), _read_number)
+        return self._remove(MARK, buckets, (token, mark_ms), wait=wait)
 
-    def settle(self, buckets: Sequence[Bucket], token: str, keep_ms: int = 0) -> int:
+    def settle(
+        self, buckets: Sequence[Bucket], token: str, keep_ms: int = 0, *, wait: bool = True
+    ) -> int:
         """Remove values and leases of an owner's buckets, and the mark of this token."""
-        return self._run(SETTLE, buckets, (token, keep_ms), _read_number)
+        return self._remove(SETTLE, buckets, (token, keep_ms), wait=wait)
 
     def close(self) -> None:
         """Close the connections."""
@@ -158,6 +162,19 @@ class RedisCache:
         """Forget the parent's connections, without closing them."""
         self._route.after_fork()
 
+    def _remove(
+        self,
+        script: Script,
+        buckets: Sequence[Bucket],
+        args: Sequence[str | bytes | int],
+        *,
+        wait: bool,
+    ) -> int:
+        if wait:
+            return self._run(script, buckets, args, _read_number)
+        self._route.post(*_request(script, buckets, args, _read_number))
+        return 0
+
     def _run(
         self,
         script: Script,
@@ -166,15 +183,29 @@ class RedisCache:
         check: Callable[[Any], T],
     ) -> T:
         budget = Budget(time.monotonic() + self._timeout_seconds, _MAX_REPLY_BYTES)
-        prefixes = [f"ialstore:{{{one.owner}}}:{one.part}:" for one in buckets]
-        if not prefixes:
-            raise InvalidInputError("no bucket is given")
-        keys = [prefix + kind for prefix in prefixes for kind in "vlm"]
-        words = (len(keys), *keys, *args)
-        request = Request(
-            ("EVALSHA", script.sha, *words), check, in_full=("EVAL", script.body, *words)
-        )
-        return self._route.ask(keys[0], budget, request)
+        key, request = _request(script, buckets, args, check)
+        return self._route.ask(key, budget, request)
+
+
+def _request(
+    script: Script,
+    buckets: Sequence[Bucket],
+    args: Sequence[str | bytes | int],
+    check: Callable[[Any], T],
+) -> tuple[str, Request[T]]:
+    """Return the first key, which says where it goes, and the request."""
+    prefixes = [f"ialstore:{{{one.owner}}}:{one.part}:" for one in buckets]
+    if not prefixes:
+        raise InvalidInputError("no bucket is given")
+    keys = [prefix + kind for prefix in prefixes for kind in "vlm"]
+    words = (len(keys), *keys, *args)
+    request = Request(
+        ("EVALSHA", script.sha, *words),
+        check,
+        in_full=("EVAL", script.body, *words),
+        is_posted=script in (MARK, SETTLE),
+    )
+    return keys[0], request
 
 
 class _Alone:
@@ -187,6 +218,9 @@ class _Alone:
 
     def ask(self, key: str, budget: Budget, request: Request[T]) -> T:
         return self._server.ask(budget, request)
+
+    def post(self, key: str, request: Request[Any]) -> None:
+        self._server.post(request)
 
 
 def _node(text: str, url: StoreURL) -> Node:

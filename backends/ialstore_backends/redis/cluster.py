@@ -46,6 +46,14 @@ class Cluster:
             node = self._owners[slot] = _target(moved, node)
             return self._ask(node, budget, request)
 
+    def post(self, key: str, request: Request[Any]) -> None:
+        """Send a request to the node that had a key's slot, and wait for nothing."""
+        node = self._owners[key_slot(key.encode())]
+        server = None if node is None else self._servers.get(node)
+        if server is None:
+            raise ClusterDownError("no node is known to have the slot")
+        server.post(request)
+
     def close(self) -> None:
         """Close every connection."""
         for server in list(self._servers.values()):

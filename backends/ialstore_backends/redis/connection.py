@@ -42,6 +42,10 @@ T = TypeVar("T")
 
 _LATE_READS: Final = 32
 """A reply of the greatest size is so many records of TLS, with some to spare."""
+_DRAINED_BYTES: Final = 65_536
+_MOST_DRAINED: Final = 16
+_POST_SECONDS: Final = 0.001
+"""To hand a request to the kernel; what does not fit into its buffer by then is given up."""
 _KNOWN_SECONDS: Final = 30.0
 """What a name means is not asked again for so long."""
 
@@ -74,12 +78,14 @@ class Request(Generic[T]):
     Attributes:
         args: its words.
         check: returns what a reply says, or raises where that is nonsense.
+        is_posted: whether ``post`` may send such a request later.
         in_full: sent where the server does not know the script that ``args`` names.
     """
 
     args: Sequence[Any] = field(repr=False)
     check: Callable[[Any], T]
     in_full: Sequence[Any] = field(default=(), repr=False)
+    is_posted: bool = False
 
 
 class Budget:
@@ -143,6 +149,20 @@ class _Socket:
             data = self._late(size)
         budget.bytes_left -= len(data)
         return data
+
+    def drain(self) -> None:
+        """Forget the replies that nobody waited for.
+
+        Raises:
+            ConnectionError: the peer has closed the connection.
+        """
+        self._socket.settimeout(0)
+        for _ in range(_MOST_DRAINED):
+            try:
+                if not self._socket.recv(_DRAINED_BYTES):
+                    raise ConnectionError("the connection is closed")
+            except (BlockingIOError, ssl.SSLWantReadError):
+                return
 
     def _late(self, size: int) -> bytes:
         self.budget.late_reads -= 1
@@ -238,6 +258,14 @@ class _Connection(_RedisConnection):
             reply = self._answer(request.in_full)
         return request.check(reply)
 
+    def post(self, request: Request[Any]) -> None:
+        """Send a request and wait for nothing; the connection is good for nothing else then."""
+        if self._bounded is None:
+            raise ConnectionError("the connection is closed")
+        self._bounded.drain()
+        self.begin(Budget(time.monotonic() + _POST_SECONDS, 0))
+        self.send_command(*request.in_full)  # what it knows of scripts, nobody would hear
+
     def _answer(self, args: Sequence[Any]) -> Any:
         self.send_command(*args)
         return self.read_response()
@@ -258,6 +286,8 @@ class Server:
         self._lookup: _Lookup | None = None
         # Appending and popping need no lock, which a forked child could inherit locked.
         self._idle: deque[_Connection] = deque()
+        self._spare: deque[_Connection] = deque()
+        """Those to post on; they must be there before the server stops answering."""
         self._closed = False
 
     def ask(self, budget: Budget, request: Request[T]) -> T:
@@ -276,7 +306,31 @@ class Server:
             connection.disconnect()
             raise
         self._give_back(connection)
+        if request.is_posted and not self._spare:
+            with suppress(Exception):  # the answer is there; the next one tries again
+                self._keep_spare(budget)
         return answer
+
+    def post(self, request: Request[Any]) -> None:
+        """Send a request on a connection that is there, and wait for nothing.
+
+        A server that hangs reads it when it goes on, before what is sent later.
+
+        Raises:
+            ConnectionError: there is none, or it is closed.
+        """
+        try:
+            connection = self._spare.pop() if self._spare else self._idle.pop()
+        except IndexError:
+            raise ConnectionError("no connection is there") from None
+        try:
+            connection.post(request)
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._spare.append(connection)
+        if self._closed:
+            self._close_idle()
 
     def dial(self, budget: Budget) -> socket.socket:
         """Return a new connection, of TLS if it is asked for."""
@@ -308,7 +362,13 @@ class Server:
     def after_fork(self) -> None:
         """Forget the parent's connections: redis-py shuts none down in another process."""
         self._idle = deque()
+        self._spare = deque()
         self._lookup = None
+
+    def _keep_spare(self, budget: Budget) -> None:
+        connection = _Connection(self, self._access)
+        connection.begin(budget)
+        self._spare.append(connection)
 
     def _resolve(self, budget: Budget) -> list[Any]:
         with suppress(socket.gaierror):
@@ -333,6 +393,7 @@ class Server:
             self._close_idle()
 
     def _close_idle(self) -> None:
-        with suppress(IndexError):
-            while True:
-                self._idle.pop().disconnect()
+        for connections in (self._idle, self._spare):
+            with suppress(IndexError):
+                while True:
+                    connections.pop().disconnect()
