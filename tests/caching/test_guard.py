@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 import pytest
 
 from ialstore.caching import guard as module
-from ialstore.caching.guard import DISTRUST_SECONDS, GuardedCache, State
+from ialstore.caching.guard import DISTRUST_SECONDS, GuardedCache, Removal, State
 from ialstore.caching.protocol import Bucket, Found, Look
 from ialstore.url import StoreURL
 
@@ -65,12 +65,16 @@ class Doubtful:
     def release(self, bucket: Bucket, name: str, token: str) -> None:
         self._do("release", bucket)
 
-    def mark(self, buckets: Sequence[Bucket], token: str, mark_ms: int) -> int:
-        self._do("mark", *buckets)
+    def mark(
+        self, buckets: Sequence[Bucket], token: str, mark_ms: int, *, wait: bool = True
+    ) -> int:
+        self._do("mark" if wait else "tell", *buckets)
         return 1
 
-    def settle(self, buckets: Sequence[Bucket], token: str, keep_ms: int = 0) -> int:
-        self._do("settle", *buckets)
+    def settle(
+        self, buckets: Sequence[Bucket], token: str, keep_ms: int = 0, *, wait: bool = True
+    ) -> int:
+        self._do("settle" if wait else "tell", *buckets)
         return 1
 
     def close(self) -> None:
@@ -116,7 +120,9 @@ STEPS: Final[dict[str, Callable[[GuardedCache], Any]]] = {
     "settle": lambda guard: guard.settle([BUCKET], "t"),
     "discard": lambda guard: guard.discard(BUCKET),
 }
-WITHOUT: Final = [NOTHING, False, None, None, None]
+SURE: Final = Removal(1, is_sent=True, is_sure=True)
+SENT: Final = Removal(is_sent=True)
+LOST: Final = Removal()
 FAULTS: Final = (OSError("x"), TimeoutError(), RecursionError(), AttributeError(), MemoryError())
 
 
@@ -139,7 +145,7 @@ def back(guard: GuardedCache, cache: Doubtful) -> None:
 
 
 def test_a_sound_cache_is_asked_and_believed(guard: GuardedCache, cache: Doubtful) -> None:
-    assert use(guard) == [VALUE, True, None, 1, 1]
+    assert use(guard) == [VALUE, True, None, SURE, SURE]
     guard.discard(BUCKET)
     assert [call[0] for call in cache.calls] == [*[*STEPS][:-1], "settle"]
     assert (guard.state, guard.shared, guard.held_bytes) == (State.CLOSED, True, 7)
@@ -156,11 +162,27 @@ def test_no_fault_passes(guard: GuardedCache, cache: Doubtful, step: str, fault:
 def test_after_one_failure_calls_do_without(guard: GuardedCache, cache: Doubtful) -> None:
     down(guard, cache)
     mine = threading.get_ident()
-    asked: list[int] = []
-    cache.before = lambda: asked.append(threading.get_ident())
+    waited_for: list[str] = []
+
+    def note() -> None:
+        if threading.get_ident() == mine and cache.calls[-1][0] != "tell":
+            waited_for.append(cache.calls[-1][0])
+
+    cache.before = note
     for _ in range(100):
-        assert use(guard) == WITHOUT
-    assert mine not in asked, "a caller waited for a cache that is down"
+        assert use(guard) == [NOTHING, False, None, LOST, LOST]
+    assert not waited_for, "a caller waited for a cache that is down"
+
+
+def test_a_cache_that_only_seems_to_be_down_is_told_of_writes(
+    guard: GuardedCache, cache: Doubtful
+) -> None:
+    cache.takes_seconds = 0.0625
+    guard.look(BUCKET, "n", "t", 1)
+    guard.look(BUCKET, "n", "t", 1)
+    assert is_in(guard, State.OPEN)
+    assert use(guard) == [NOTHING, False, None, SENT, SENT]
+    assert ("tell", BUCKET) in cache.calls
 
 
 def test_who_ends_a_program_is_not_held_up(guard: GuardedCache, cache: Doubtful) -> None:
@@ -177,11 +199,11 @@ def test_a_cache_that_is_back_is_distrusted_for_a_while(
     back(guard, cache)
     assert is_in(guard, State.RECOVERING)
     cache.calls.clear()
-    assert use(guard) == [NOTHING, False, None, 1, 1]
+    assert use(guard) == [NOTHING, False, None, SURE, SURE]
     assert [call[0] for call in cache.calls] == ["mark", "settle"]
     clock.seconds += DISTRUST_SECONDS
     assert is_in(guard, State.CLOSED)
-    assert use(guard) == [VALUE, True, None, 1, 1]
+    assert use(guard) == [VALUE, True, None, SURE, SURE]
 
 
 def test_what_was_written_meanwhile_is_removed_before_the_cache_is_used(
@@ -206,7 +228,7 @@ def test_a_write_that_meets_the_failure_is_removed_too(
     guard: GuardedCache, cache: Doubtful, step: str
 ) -> None:
     cache.fault = OSError("down")
-    assert STEPS[step](guard) is None
+    assert STEPS[step](guard) == LOST
     cache.calls.clear()
     back(guard, cache)
     assert ("settle", BUCKET) in cache.calls
@@ -292,7 +314,7 @@ def test_closing_ends_the_thread_and_passes_no_fault(cache: Doubtful, clock: Clo
     assert prober is not None
     guard.close()
     assert not prober.is_alive()
-    assert guard.settle([BUCKET], "t") is None
+    assert guard.settle([BUCKET], "t") == LOST
     assert not prober.is_alive()
 
 
