@@ -225,8 +225,8 @@ class _Read(Generic[T]):
                 )
             case Step.LOAD if self._flight is not None and self._load is not None:
                 self.answered, self._value = self._load()
-            case Step.FILL if self._value is not None and token is not None:
-                self._fill(token, self._value)
+            case Step.FILL if self._flight and self._value is not None and token is not None:
+                self._fill(self._flight, token, self._value)
             case Step.FILL | Step.RELEASE if token is not None:
                 self._cache.release(bucket, name, token)
             case _:  # nobody here may fill it: the caller reads what it needs
@@ -251,13 +251,11 @@ class _Read(Generic[T]):
         self.is_hit = self.answered is not None
         return look if self.is_hit else Look(Found.NOTHING)
 
-    def _fill(self, token: str, value: bytes) -> None:
+    def _fill(self, flight: _Flight, token: str, value: bytes) -> None:
         slot = self._slot
-        if self._flight is not None:
-            self._reader.board_no_more(slot, self._flight)
+        self._reader.board_no_more(slot, flight)
         if self._cache.fill(slot.bucket, slot.name, token, value, self._reader.ttl_ms()):
             self._call.count("cache_fills")
-            if self._flight is not None:
-                self._flight.land(value)
+            flight.land(value)
         else:
             self._call.count("cache_refused_fills")

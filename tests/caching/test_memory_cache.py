@@ -86,6 +86,15 @@ def test_a_mark_refuses_a_fill_whose_lease_came_before(cache: MemoryCache) -> No
     assert not cache.fill(BUCKET, "n", "t", b"old", LONG)
 
 
+def test_each_writer_takes_its_own_mark_away(cache: MemoryCache) -> None:
+    cache.mark([BUCKET], "one", LONG)
+    cache.mark([BUCKET], "two", LONG)
+    cache.settle([BUCKET], "one")
+    assert seen(cache) == Look(Found.MARKED)
+    cache.settle([BUCKET], "two")
+    assert seen(cache) == NOTHING
+
+
 def test_only_the_holder_fills_or_gives_up(cache: MemoryCache) -> None:
     cache.look(BUCKET, "n", "t", LONG)
     cache.release(BUCKET, "n", "other")

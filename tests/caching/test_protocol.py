@@ -6,7 +6,8 @@ from typing import Final
 
 import pytest
 
-from ialstore.caching.protocol import reading, writing
+from ialstore.caching.protocol import Step, reading, run, writing
+from ialstore.errors import Outcome, PartialWriteError, UnavailableError
 from tests.caching.naive import NAIVE
 from tests.caching.schedules import Design, Search, explore
 
@@ -78,3 +79,28 @@ def test_a_mark_that_ends_before_a_late_write_lands_leaves_a_stale_value() -> No
         "R1: fill, True",
         "R1: look, value 0: it returns version 0, though 1 was there before",
     )
+
+
+ENDS: Final = {
+    "not applied": (UnavailableError(), Step.SETTLE),
+    "unknown": (UnavailableError(outcome=Outcome.UNKNOWN), Step.SETTLE_IN_DOUBT),
+    "in part": (PartialWriteError(stored=["a"], not_stored=["b"]), Step.SETTLE),
+    "in part, some unknown": (PartialWriteError(unknown=["a"]), Step.SETTLE_IN_DOUBT),
+    "an error of another library": (ValueError(), Step.SETTLE_IN_DOUBT),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_failed_write_is_settled_by_what_became_of_it(name: str) -> None:
+    error, settles = ENDS[name]
+    steps: list[Step] = []
+
+    def do(step: Step) -> None:
+        steps.append(step)
+        if step is Step.WRITE:
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        run(writing(), do)
+    assert caught.value is error
+    assert steps == [Step.MARK, Step.WRITE, settles]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -80,9 +80,9 @@ class Shared(MemoryCache):
         self._meet()
         return super().look(bucket, name, token, lease_ms)
 
-    def _remove(self, *args: Any) -> int:
+    def _remove(self, buckets: Sequence[Bucket], token: str, mark_ms: int) -> int:
         self._meet()
-        return super()._remove(*args)
+        return super()._remove(buckets, token, mark_ms)
 
     def _meet(self) -> None:
         if self.is_down:
