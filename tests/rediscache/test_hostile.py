@@ -108,6 +108,11 @@ def test_nonsense_is_no_answer(
         assert cache.look(BUCKET, "n", None, LONG) == Look(Found.NOTHING)
 
 
+def test_no_more_is_received_than_a_reply_may_hold(opened: Any, hostile: HostileServer) -> None:
+    hostile.behave = answer(REPLIES["a reply too large"])
+    assert "too large" in str(raises_soon(opened(hostile.url, TIMEOUT), "look"))
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_the_reply_of_another_step_is_nonsense(
     opened: Any, hostile: HostileServer, step: str
@@ -335,7 +340,8 @@ def test_a_reply_that_came_in_time_counts_though_its_thread_was_late(
     opened: Any, hostile: HostileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Halted()
-    monkeypatch.setattr("ialstore_backends.redis.connection.time", clock)
+    for module in ("cache", "connection"):
+        monkeypatch.setattr(f"ialstore_backends.redis.{module}.time", clock)
     value = b"x" * MAX_VALUE_BYTES
     reply = b"*2\r\n$5\r\nvalue\r\n$%d\r\n%s\r\n" % (len(value), value)
     hostile.behave = answer(reply)

@@ -19,6 +19,7 @@ RUN_TIME_EXTRAS = {
     "dynamodb",
     "opentelemetry",
     "prometheus",
+    "redis",
     "sentence-transformers",
     "tiktoken",
 }
