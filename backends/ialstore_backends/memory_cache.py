@@ -30,6 +30,11 @@ class _Held:
     leases: dict[str, tuple[str, float]] = field(default_factory=dict[str, tuple[str, float]])
     marks: dict[str, float] = field(default_factory=dict[str, float])
 
+    def is_needed(self, now: float) -> bool:
+        """Return whether a mark or a lease has not ended."""
+        ends = (*self.marks.values(), *(ends_at for _, ends_at in self.leases.values()))
+        return any(ends_at > now for ends_at in ends)
+
 
 class MemoryCache:
     """A cache that all stores of this process share; see ``Cache``.
@@ -69,10 +74,10 @@ class MemoryCache:
                 return Look(Found.VALUE, value)
             if held.marks:
                 return Look(Found.MARKED)
-            if token is None:
-                return Look(Found.NOTHING)
             if held.leases.get(name, ("", now))[1] > now:
                 return Look(Found.BUSY)
+            if token is None:
+                return Look(Found.NOTHING)
             if len(held.leases) >= MAX_NAMES:
                 held.leases.clear()
             held.leases[name] = (token, now + lease_ms / 1000)
@@ -94,7 +99,7 @@ class MemoryCache:
                 held.ends_at = now + ttl_ms / 1000
             held.values[name] = value
             self._bytes += len(value)
-            self._shrink()
+            self._shrink(now)
         return True
 
     def release(self, bucket: Bucket, name: str, token: str) -> None:
@@ -142,7 +147,10 @@ class MemoryCache:
     def _bucket(self, bucket: Bucket) -> tuple[_Held, float]:
         """Return a bucket without what has ended, and the time."""
         now = self._clock()
-        held = self._buckets.setdefault(bucket, _Held())
+        if bucket not in self._buckets:
+            self._shrink(now)
+            self._buckets[bucket] = _Held()
+        held = self._buckets[bucket]
         self._buckets.move_to_end(bucket)
         if held.values and held.ends_at <= now:
             self._drop(held)
@@ -156,14 +164,19 @@ class MemoryCache:
         held.values.clear()
         return dropped
 
-    def _shrink(self) -> None:
+    def _shrink(self, now: float) -> None:
         """Let go of what was not used for longest; a bucket with a mark or a lease stays."""
+        if not self._is_too_large():
+            return
         for bucket, held in list(self._buckets.items()):
-            if self._bytes <= self._max_bytes and len(self._buckets) <= _MOST_BUCKETS:
-                return
             self._drop(held)
-            if not (held.marks or held.leases):
+            if not held.is_needed(now):
                 del self._buckets[bucket]
+            if not self._is_too_large():
+                return
+
+    def _is_too_large(self) -> bool:
+        return self._bytes > self._max_bytes or len(self._buckets) > _MOST_BUCKETS
 
 
 _MOST_BUCKETS: Final = 100_000

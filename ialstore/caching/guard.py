@@ -113,7 +113,9 @@ class GuardedCache:
 
     def look(self, bucket: Bucket, name: str, token: str | None, lease_ms: int) -> Look:
         """Look, as ``Cache`` does; ``NOTHING`` when the cache is not used."""
-        if self.state is not State.CLOSED:
+        if (state := self.state) is not State.CLOSED:
+            if state is State.OPEN:
+                self._look_after()  # after a fork, no thread does it yet
             return _NOTHING
         answer = self._ask(lambda: self._cache.look(bucket, name, token, lease_ms))
         return answer or _NOTHING

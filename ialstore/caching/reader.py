@@ -154,11 +154,15 @@ class Reader:
         flight = self._flights[slot] = _Flight()
         return flight
 
+    def board_no_more(self, slot: Slot, flight: _Flight) -> None:
+        """Let nobody else wait for it: what the cache takes may be old for who comes later."""
+        if self._flights.get(slot) is flight:
+            del self._flights[slot]
+
     def end(self, slot: Slot, flight: _Flight) -> None:
         """Note that it has it no longer."""
         flight.land(None)
-        if self._flights.get(slot) is flight:
-            del self._flights[slot]
+        self.board_no_more(slot, flight)
 
     def wait(self, call: Call, slot: Slot, token: str | None, lease_ms: int) -> Look:
         """Wait for another reader's value, and look again."""
@@ -221,8 +225,8 @@ class _Read(Generic[T]):
                 )
             case Step.LOAD if self._flight is not None and self._load is not None:
                 self.answered, self._value = self._load()
-            case Step.FILL if self._value is not None and token is not None:
-                self._fill(token, self._value)
+            case Step.FILL if self._flight and self._value is not None and token is not None:
+                self._fill(self._flight, token, self._value)
             case Step.FILL | Step.RELEASE if token is not None:
                 self._cache.release(bucket, name, token)
             case _:  # nobody here may fill it: the caller reads what it needs
@@ -247,11 +251,11 @@ class _Read(Generic[T]):
         self.is_hit = self.answered is not None
         return look if self.is_hit else Look(Found.NOTHING)
 
-    def _fill(self, token: str, value: bytes) -> None:
+    def _fill(self, flight: _Flight, token: str, value: bytes) -> None:
         slot = self._slot
+        self._reader.board_no_more(slot, flight)
         if self._cache.fill(slot.bucket, slot.name, token, value, self._reader.ttl_ms()):
             self._call.count("cache_fills")
-            if self._flight is not None:
-                self._flight.land(value)
+            flight.land(value)
         else:
             self._call.count("cache_refused_fills")

@@ -101,8 +101,9 @@ def read_tail(key: bytes, sealed: bytes, query: HistoryQuery, now: int) -> Rows[
     return Rows(taken, more=True) if len(taken) == query.limit else None
 
 
-def _message(user_id: str, sessions: list[str], row: list[Any]) -> Message:
-    session_id: str = sessions[row[1]]
+def _message(user_id: str, sessions: Sequence[str], row: Sequence[Any]) -> Message:
+    session: int = row[1]
+    session_id = sessions[session]
     one, content = row[0], row[2]
     if len(row) == _PLAIN:
         return plain_message(one, user_id, session_id, stored_role(one, session_id), content)
