@@ -51,6 +51,12 @@ def test_each_owner_has_its_node(opened: Any, nodes: list[RunningServer]) -> Non
     for node in nodes:
         with client_of(node) as client:
             assert client.dbsize()
+    cache.mark([BUCKETS[2]], "w", LONG, wait=False)
+    ends_at = time.monotonic() + 10
+    while cache.look(BUCKETS[2], "n", None, LONG).found is not Found.MARKED:
+        assert time.monotonic() < ends_at, "what nobody waits for did not arrive"
+    with pytest.raises(exceptions.ClusterDownError):
+        opened(url(nodes[0])).mark([BUCKETS[2]], "w", LONG, wait=False)
     cache.after_fork()
     assert cache.look(BUCKETS[1], "n", None, LONG).value == b"one"
 

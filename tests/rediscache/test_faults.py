@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
@@ -305,11 +306,13 @@ def test_a_connection_in_use_while_the_cache_closes_is_closed(
     assert _becomes(lambda: len(admin.client_list()), 1)
 
 
-def _becomes(count: Any, wanted: int) -> bool:
+def _becomes(what: Callable[[], Any], wanted: object) -> bool:
     ends_at = time.monotonic() + 10
-    while count() != wanted and time.monotonic() < ends_at:
+    while what() != wanted:
+        if time.monotonic() > ends_at:
+            return False
         time.sleep(0.01)
-    return bool(count() == wanted)
+    return True
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
@@ -331,6 +334,48 @@ def test_a_forked_child_uses_connections_of_its_own(
     assert os.waitpid(child, 0)[1] == 0
     assert cache.look(bucket, "n", None, LONG) == VALUE
     assert before == {one["id"] for one in admin.client_list()}, "the parent had to connect anew"
+
+
+def test_what_nobody_waits_for_arrives_when_a_hung_server_goes_on(
+    opened: Any, server: RunningServer, bucket: Bucket
+) -> None:
+    cache = opened(server, TIMEOUT)
+    cache.mark([bucket], "w", LONG)
+    cache.settle([bucket], "w")
+    assert put(cache, bucket)
+    server.pause()
+    begun = time.monotonic()
+    for _ in range(3):
+        assert cache.mark([bucket], "w", LONG, wait=False) == 0
+    assert time.monotonic() - begun < TIMEOUT
+    server.resume()
+    assert _becomes(lambda: cache.look(bucket, "n", "a", LONG).found, Found.MARKED)
+    for _ in range(50):  # the replies that nobody reads are no hindrance
+        assert cache.settle([bucket], "w", wait=False) == 0
+    assert _becomes(lambda: cache.look(bucket, "n", "a", LONG).found, Found.LEASED)
+
+
+def test_what_nobody_waits_for_goes_over_any_connection_that_is_there(
+    cache: RedisCache, bucket: Bucket
+) -> None:
+    with pytest.raises(ConnectionError, match="no connection is there"):
+        cache.mark([bucket], "w", LONG, wait=False)
+    assert put(cache, bucket)
+    cache.mark([bucket], "w", LONG, wait=False)
+    assert _becomes(lambda: cache.look(bucket, "n", None, LONG).found, Found.MARKED)
+
+
+@pytest.mark.parametrize("end", ["closed", "dead"])
+def test_what_nobody_waits_for_is_refused_without_a_connection(
+    cache: RedisCache, server: RunningServer, admin: Any, bucket: Bucket, end: str
+) -> None:
+    cache.mark([bucket], "w", LONG)
+    if end == "dead":
+        server.kill()
+    else:
+        admin.client_kill_filter(_type="normal", skipme=True)
+    with pytest.raises(ConnectionError):
+        cache.settle([bucket], "w", wait=False)
 
 
 # -- names of hosts -------------------------------------------------------------------------------

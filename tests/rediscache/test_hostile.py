@@ -146,6 +146,20 @@ def test_dripping_bytes_end_soon(
     raises_soon(opened(hostile.url, TIMEOUT), "look")
 
 
+def test_replies_that_nobody_waits_for_are_not_read_for_ever(
+    opened: Any, hostile: HostileServer
+) -> None:
+    hostile.behave = answer(b":0\r\n")
+    cache = opened(hostile.url, TIMEOUT)
+    cache.mark([BUCKET], "w", LONG)
+    hostile.behave = for_ever(b":0\r\n" * 100_000, hostile.stopped)
+    begun = time.monotonic()
+    for _ in range(20):
+        with suppress(OSError, redis.RedisError):
+            cache.mark([BUCKET], "w", LONG, wait=False)
+    assert time.monotonic() - begun < 3 * TIMEOUT
+
+
 def test_silence_ends_soon(opened: Any, hostile: HostileServer) -> None:
     hostile.behave = answer(b"")
     assert isinstance(raises_soon(opened(hostile.url, TIMEOUT), "look"), redis.TimeoutError)
