@@ -19,7 +19,8 @@ MAX_MICROSECONDS: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelt
 
 _MIN_SECONDS: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(seconds=1)
 _INTEGER_BOUND: Final = 10**MAX_INTEGER_DIGITS
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+compact_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+"""Returns the JSON text of a value that was checked before."""
 _encode_sorted = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
 ).encode
@@ -84,7 +85,7 @@ def json_text(value: Any, what: str, *, max_depth: int, max_bytes: int) -> tuple
             if size > max_bytes:
                 raise LimitExceededError(f"{what} is longer than {max_bytes:,} bytes")
         level = deeper
-    text = _encode(value)
+    text = compact_json(value)
     return text, check_text(text, what, at_most=max_bytes)
 
 

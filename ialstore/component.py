@@ -175,6 +175,13 @@ class Component(ABC):
     def _close(self) -> None:
         """Give everything back; called once, when no call runs. Default: nothing."""
 
+    def _address(self, op: Operation, user_id: str) -> tuple[str, ...] | None:
+        """Return texts that tell this store and user from any other, on any machine, for caches.
+
+        They stay the same as long as the data does. Default: None, it can't be told.
+        """
+        return None
+
     def _after_fork(self) -> None:
         """Forget connections inherited from the parent, without closing them. Default: nothing.
 

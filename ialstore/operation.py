@@ -227,6 +227,11 @@ class Operation:
         """Add a detail to the event: the plan, units per partition; never content or ids."""
         self.details[key] = value
 
+    def count(self, key: str, amount: int = 1) -> None:
+        """Add to a number among the details; thread-safe."""
+        with self._lock:
+            self.details[key] = self.details.get(key, 0) + amount
+
     def tally(self, key: str, name: str, amount: float) -> None:
         """Add an amount to one of the named numbers of a detail; thread-safe."""
         with self._lock:

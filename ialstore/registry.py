@@ -135,6 +135,9 @@ def _wrappers(kind: str, base: str) -> tuple[Registration, ...]:
 
 # Sorted; a test says so.
 BUILT_IN: Final = (
+    Registration("cache", "memory", "ialstore_backends.memory_cache:MemoryCache"),
+    Registration("cache", "redis", "ialstore_backends.redis:RedisCache", "ialstore[redis]"),
+    Registration("cache", "rediss", "ialstore_backends.redis:RedisCache", "ialstore[redis]"),
     Registration(
         "conversation",
         "dynamodb",
@@ -143,6 +146,7 @@ BUILT_IN: Final = (
     ),
     Registration("conversation", "memory", "ialstore_backends.memory:MemoryConversationStore"),
     Registration("conversation", "sqlite", "ialstore_backends.sqlite:SqliteConversationStore"),
+    Registration("conversation_wrapper", "cache", "ialstore.wrappers.cache:CacheConversationStore"),
     *_wrappers("conversation", "ConversationStore"),
     Registration(
         "embedder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
@@ -75,12 +76,16 @@ class MemoryConversationStore(ConversationStore):
         super().__init__(**settings)
         self._lock = threading.Lock()
         self._by_user: dict[str, _User] = {}
+        self._name = os.urandom(16).hex()
 
     @classmethod
     def from_url(cls, url: StoreURL, **settings: Unpack[StoreSettings]) -> Self:
         """Return a new, empty store; ``memory:`` takes no name and no options."""
         check_memory_url(url)
         return cls(**settings)
+
+    def _address(self, op: Operation, user_id: str) -> tuple[str, ...]:
+        return (self.SCHEME, self._name, user_id)
 
     def _append(
         self, op: Operation, user_id: str, entries: Sequence[EncodedMessage]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ialstore._text import check_text
 from ialstore.component import utc_now
 from ialstore.context.budget import ContextBudget, check_max_tokens, plan_context
-from ialstore.context.metrics import Metrics
+from ialstore.context.metrics import Metrics, hit_rate
 from ialstore.context.model import Context, DeleteReport, RepairReport, Timings
 from ialstore.context.parallel import SideBySide
 from ialstore.context.repair import repair_user
@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ialstore.component import Progress
+    from ialstore.context.query_cache import QueryCache
     from ialstore.context.tokens import TokenCounter
     from ialstore.conversation import ConversationStore
     from ialstore.embedding import Embedder
@@ -58,6 +62,7 @@ class ContextEngine:
         *,
         budget: ContextBudget | None = None,
         token_counter: TokenCounter = estimate_tokens,
+        query_cache: QueryCache | None = None,
     ) -> None:
         """Make an engine.
 
@@ -68,6 +73,7 @@ class ContextEngine:
             embedder: makes the vectors; the one that the index was made with.
             budget: how much a context may hold.
             token_counter: counts the tokens of a text; by default an estimate.
+            query_cache: keeps the vectors of queries; without one, every query is embedded.
 
         Raises:
             ConfigurationError: the parts don't fit together.
@@ -81,6 +87,7 @@ class ContextEngine:
         self._budget = budget or ContextBudget()
         self._counting = TokenCounting(token_counter)
         self._sessions = Sessions(store.settings.get("clock", utc_now))
+        self._query_cache = query_cache
         self._metrics = Metrics()
         self._side_by_side = SideBySide()
         self._writer = Writer(store, index, self._checked_embedder, self._sessions)
@@ -219,10 +226,15 @@ class ContextEngine:
     def erase(self, user_id: str) -> EraseReport:
         """Remove everything of a user that was acknowledged before: vectors, then messages.
 
+        Cached vectors of queries go last, and count as ``cached``.
+
         Raises:
             IalStoreError: the text says what is done; repeating the call completes it.
         """
-        return self._writer.erase(user_id)
+        report = self._writer.erase(user_id)
+        if self._query_cache is not None:
+            report += EraseReport(cached=self._query_cache.erase(user_id))
+        return report
 
     def repair(self, user_id: str, *, progress: Progress | None = None) -> RepairReport:
         """Store vectors that messages of a user lack, and remove those without a message.
@@ -321,10 +333,15 @@ class ContextEngine:
                 counting=self._counting,
             )
 
+        def embed(text: str) -> NDArray[np.float32]:
+            make = self._checked_embedder.embed_query
+            cache = self._query_cache
+            return make(text) if cache is None else cache.embed(user_id, text, make)
+
         def found() -> Found:
             # Recent messages among the hits are dropped: as many more leave enough.
             most = budget.memories + budget.recent_messages
-            return search(self._index, self._checked_embedder, user_id, query, at_most=most)
+            return search(self._index, embed, user_id, query, at_most=most)
 
         if not self._searches(query):
             return recent(), Found()
@@ -351,14 +368,18 @@ class ContextEngine:
         ``avg_context_build_ms``, ``p95_context_build_ms``, ``avg_embedding_search_ms`` and
         ``p95_embedding_search_ms`` (embedding the query and searching) are those of the last
         1,000 builds; ``context_builds`` counts all. ``read_units`` and ``write_units`` are sums
-        over all calls to the store and the index, as is ``cache_hit_rate`` (0 without a cache).
+        over all calls to the store and the index, as is ``cache_hit_rate`` (0 without a cache);
+        ``query_cache_hit_rate`` is that of the vectors of queries.
         ``memory_bytes_per_session`` is what store, index and engine hold in memory, divided by
         the sessions served within the last 30 minutes.
         """
-        held = self._store.held_bytes + self._index.held_bytes + self._sessions.held_bytes
+        parts = (self._store, self._index, self._sessions, self._query_cache)
+        held = sum(part.held_bytes for part in parts if part is not None)
         live = self._sessions.live()
+        queries = {} if self._query_cache is None else self._query_cache.counts()
         return {
             **self._metrics.values(),
+            "query_cache_hit_rate": hit_rate(queries),
             "memory_bytes_per_session": held / live if live else 0.0,
         }
 
@@ -368,6 +389,8 @@ class ContextEngine:
             stack.callback(self._store.close)
             stack.callback(self._index.close)
             stack.callback(self._side_by_side.close)
+            if self._query_cache is not None:
+                stack.callback(self._query_cache.close)
             for unsubscribe in self._unsubscribe:
                 stack.callback(unsubscribe)
 
@@ -389,8 +412,9 @@ class ContextEngine:
         )
 
     def _after_fork(self) -> None:
-        for part in (self._sessions, self._metrics, self._side_by_side):
-            part.after_fork()
+        for part in (self._sessions, self._metrics, self._side_by_side, self._query_cache):
+            if part is not None:
+                part.after_fork()
 
 
 _living: weakref.WeakSet[ContextEngine] = weakref.WeakSet()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
 from ialstore.cost import Units
@@ -13,8 +13,17 @@ from ialstore.cost import Units
 if TYPE_CHECKING:
     from ialstore.events import OperationEvent
 
-__all__ = ["Metrics"]
+__all__ = ["CACHE_COUNTS", "Metrics", "hit_rate"]
 
+CACHE_COUNTS: Final[tuple[str, ...]] = (
+    "cache_hits",
+    "cache_misses",
+    "cache_fills",
+    "cache_refused_fills",
+    "cache_invalidations",
+    "cache_unmarked",
+)
+"""Details of events that are summed up."""
 _BUILDS: Final = 1000
 """Means and percentiles are those of so many of the last builds."""
 
@@ -27,8 +36,7 @@ class Metrics:
         self._search_ms: deque[float] = deque(maxlen=_BUILDS)
         self._builds = 0
         self._units = Units()
-        self._cache_hits = 0
-        self._cache_misses = 0
+        self._cache: dict[str, int] = dict.fromkeys(CACHE_COUNTS, 0)
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -37,11 +45,11 @@ class Metrics:
 
     def listen(self, event: OperationEvent) -> None:
         """Take note of a call to the store or the index."""
-        hits, misses = event.details.get("cache_hits", 0), event.details.get("cache_misses", 0)
+        counted = [(one, event.details[one]) for one in CACHE_COUNTS if one in event.details]
         with self._lock:
             self._units += event.units
-            self._cache_hits += hits
-            self._cache_misses += misses
+            for one, amount in counted:
+                self._cache[one] += amount
 
     def built(self, total_ms: float, search_ms: float | None) -> None:
         """Take note of a build; one that had nothing to search with has no ``search_ms``."""
@@ -54,17 +62,23 @@ class Metrics:
     def values(self) -> dict[str, float]:
         """Return all but the memory, by name; what was never measured is 0."""
         with self._lock:
-            looked_up = self._cache_hits + self._cache_misses
             return {
                 "context_builds": float(self._builds),
                 "avg_context_build_ms": _mean(self._build_ms),
                 "p95_context_build_ms": _percentile_95(self._build_ms),
                 "avg_embedding_search_ms": _mean(self._search_ms),
                 "p95_embedding_search_ms": _percentile_95(self._search_ms),
-                "cache_hit_rate": self._cache_hits / looked_up if looked_up else 0.0,
+                "cache_hit_rate": hit_rate(self._cache),
+                **{one: float(amount) for one, amount in self._cache.items()},
                 "read_units": self._units.read,
                 "write_units": self._units.write,
             }
+
+
+def hit_rate(counts: Mapping[str, int]) -> float:
+    """Return the part of lookups that a cache answered; 0 without any."""
+    hits, misses = counts.get("cache_hits", 0), counts.get("cache_misses", 0)
+    return hits / (hits + misses) if hits + misses else 0.0
 
 
 def _mean(values: Collection[float]) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ialstore.config import ConfigSource, load_config, make_embedder, open_index, open_store
 from ialstore.context.budget import ContextBudget
 from ialstore.context.engine import ContextEngine
+from ialstore.context.query_cache import QueryCache, QueryCacheOptions
 from ialstore.errors import ConfigurationError
 from ialstore.registry import make
 from ialstore.url import validated
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ialstore.component import StoreSettings
     from ialstore.config import Config
     from ialstore.context.tokens import TokenCounter
+    from ialstore.embedding import Embedder
 
 __all__ = ["ContextSection", "context_section", "make_token_counter", "open_engine"]
 
@@ -27,9 +29,12 @@ class ContextSection(ContextBudget):
 
     Attributes:
         token_counter: a name, or a table with ``use`` and the options of the counter.
+        query_cache: URL of a cache for the vectors of queries, or a table with ``url`` and the
+            other ``QueryCacheOptions``; without one, every query is embedded.
     """
 
     token_counter: str | dict[str, Any] = "estimate"  # noqa: S105 - no password
+    query_cache: str | dict[str, Any] = field(default="", repr=False)
 
     @property
     def budget(self) -> ContextBudget:
@@ -62,6 +67,26 @@ def make_token_counter(config: Config) -> TokenCounter:
     return cast("TokenCounter", make("token_counter", name, options, where))
 
 
+def make_query_cache(config: Config, embedder: Embedder) -> QueryCache | None:
+    """Return the cache of query vectors that a configuration names, or None.
+
+    Raises:
+        ConfigurationError: the URL or an option is wrong, or the embedder has no model name.
+        MissingDriverError: a driver is not installed; the text names the extra.
+    """
+    entry = context_section(config).query_cache
+    if not entry:
+        return None
+    where = f"{config.origin}: context.query_cache"
+    if not embedder.model:
+        raise ConfigurationError(
+            f"{where}: the embedder does not say which model it is; set model in [embedder]"
+        )
+    table = {"url": entry} if isinstance(entry, str) else entry
+    options = validated(QueryCacheOptions, table, f"{where}.")
+    return QueryCache(options, embedder.model, embedder.dimension)
+
+
 def open_engine(source: ConfigSource = None, **settings: Unpack[StoreSettings]) -> ContextEngine:
     """Return the context engine of a configuration; close it after use.
 
@@ -78,11 +103,19 @@ def open_engine(source: ConfigSource = None, **settings: Unpack[StoreSettings]) 
     budget = context_section(config).budget
     counter = make_token_counter(config)
     embedder = make_embedder(config)
+    query_cache = make_query_cache(config, embedder)
     store = open_store(config, **settings)
     try:
         spec = IndexSpec(embedder.dimension, config.vector.metric, embedder.model)
         index = open_index(config, spec, **settings)
-        return ContextEngine(store, index, embedder, budget=budget, token_counter=counter)
+        return ContextEngine(
+            store,
+            index,
+            embedder,
+            budget=budget,
+            token_counter=counter,
+            query_cache=query_cache,
+        )
     except BaseException:
         store.close()
         raise

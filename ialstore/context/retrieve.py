@@ -15,11 +15,13 @@ from ialstore.limits import MAX_GET
 from ialstore.vector_model import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from ialstore.context.budget import ContextBudget
     from ialstore.context.tokens import TokenCounting
-    from ialstore.context.vectors import CheckedEmbedder
     from ialstore.conversation import ConversationStore
     from ialstore.model import Message
     from ialstore.vector import VectorIndex
@@ -40,11 +42,16 @@ class Found:
 
 
 def search(
-    index: VectorIndex, embedder: CheckedEmbedder, user_id: str, query: str, *, at_most: int
+    index: VectorIndex,
+    embed: Callable[[str], NDArray[np.float32]],
+    user_id: str,
+    query: str,
+    *,
+    at_most: int,
 ) -> Found:
     """Return the messages of a user nearest to a query that has words."""
     started = time.perf_counter()
-    vector = embedder.embed_query(query)
+    vector = embed(query)
     embedded = time.perf_counter()
     k = min(at_most, index.capabilities.max_k)
     hits = index.search(user_id, vector, k, where=_SPOKEN).hits

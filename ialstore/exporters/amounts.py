@@ -34,10 +34,22 @@ AMOUNTS: Final[Mapping[str, Amount]] = {
     "vector_search_bytes": Amount("Bytes searched in an index that bills by the byte.", "By"),
     "cache_hits": Amount("Lookups that a cache answered.", "{lookup}"),
     "cache_misses": Amount("Lookups that a cache could not answer.", "{lookup}"),
+    "cache_fills": Amount("Values put into a cache.", "{value}"),
+    "cache_refused_fills": Amount("Values that a cache refused: a writer came between.", "{value}"),
+    "cache_invalidations": Amount("Values that a write removed from a cache.", "{value}"),
+    "cache_unmarked": Amount("Writes that could not be announced to a cache.", "{write}"),
     "retries": Amount("Calls to the store that the retry wrapper repeated.", "{call}"),
 }
 """By name."""
-_OF_DETAILS: Final = ("cache_hits", "cache_misses", "retries")
+_OF_DETAILS: Final = (
+    "cache_hits",
+    "cache_misses",
+    "cache_fills",
+    "cache_refused_fills",
+    "cache_invalidations",
+    "cache_unmarked",
+    "retries",
+)
 
 
 def amounts(event: OperationEvent) -> dict[str, float]:

@@ -1,8 +1,9 @@
 """Real servers for tests and benchmarks: fetched once, started as children, ended by their pid.
 
 ``make services`` fetches them into a cache outside the project; ``start(name)`` starts one on a
-free port of 127.0.0.1. A server that is not there makes a test a skip with a reason, or a failure
-where ``IALSTORE_REQUIRE_SERVICES`` is set: ``started(name)`` does that for fixtures.
+free port of 127.0.0.1, which can then be paused, killed and started again. A server that is not
+there makes a test a skip with a reason, or a failure where ``IALSTORE_REQUIRE_SERVICES`` is set:
+``started(name)`` does that for fixtures.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,7 +28,15 @@ import pytest
 from ialstore.errors import ConfigurationError, UnavailableError
 from ialstore.url import closest
 
-__all__ = ["SERVERS", "RunningServer", "ServerKind", "is_required", "start", "started"]
+__all__ = [
+    "SERVERS",
+    "RunningServer",
+    "ServerKind",
+    "free_port",
+    "is_required",
+    "start",
+    "started",
+]
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
@@ -79,24 +89,81 @@ class ServerKind:
         return f"{self.name} runs on {absent}, which is not installed" if absent else ""
 
 
-@dataclass(frozen=True, slots=True)
 class RunningServer:
     """A server that was started here.
 
     Attributes:
         name: of its kind.
-        port: on 127.0.0.1.
-        pid: of its process.
+        port: on 127.0.0.1; it stays when the server is started again.
+        folder: in which it runs, and leaves what it writes.
     """
 
-    name: str
-    port: int
-    pid: int
+    def __init__(self, kind: ServerKind, port: int, folder: Path, args: Sequence[str]) -> None:
+        self.name = kind.name
+        self.port = port
+        self.folder = folder
+        self._kind = kind
+        self._args = args
+        self._process = self._started(args)
 
     @property
     def endpoint(self) -> str:
         """``http://127.0.0.1:PORT``."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
+    def pause(self) -> None:
+        """Let it hang: it accepts connections and answers nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once; what it holds in memory is lost."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end, and kill it when it does not."""
+        self._process.terminate()
+        self.resume()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def restart(self, *args: str) -> None:
+        """Stop it if it runs, and start it again: same port, same folder.
+
+        Args:
+            args: in place of those that it was started with; none keep them.
+        """
+        self.stop()
+        self._process = self._started(args or self._args)
+
+    def _started(self, args: Sequence[str]) -> subprocess.Popen[bytes]:
+        given = [one.replace("{port}", str(self.port)) for one in args]
+        with (self.folder / "log").open("w+b") as log:
+            process = subprocess.Popen(  # noqa: S603 - a program of our own choice
+                [*self._kind.command(self._kind.folder, self.port), *given],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                _await_port(self._kind, process, self.port, log)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+        return process
 
 
 def _absent(programs: Sequence[str]) -> str:
@@ -133,8 +200,12 @@ def find(name: str) -> ServerKind:
 
 
 @contextmanager
-def start(name: str) -> Generator[RunningServer]:
+def start(name: str, *args: str) -> Generator[RunningServer]:
     """Start a server on a free port of 127.0.0.1; it ends with the block.
+
+    Args:
+        name: of the kind.
+        args: further ones of its command line; ``{port}`` in them is its port.
 
     Raises:
         ConfigurationError: there is no such server, or it is not fetched; says what to do.
@@ -144,37 +215,29 @@ def start(name: str) -> Generator[RunningServer]:
     if lack := kind.missing():
         raise ConfigurationError(lack)
     with tempfile.TemporaryDirectory(prefix=f"ialstore-{name}-") as scratch:
-        port = _free_port()
-        with (Path(scratch) / "log").open("w+b") as log:
-            process = subprocess.Popen(  # noqa: S603 - a program of our own choice
-                kind.command(kind.folder, port),
-                cwd=scratch,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-            try:
-                _await_port(kind, process, port, log)
-                yield RunningServer(name, port, process.pid)
-            finally:
-                _end(process)
+        server = RunningServer(kind, free_port(), Path(scratch), args)
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @contextmanager
-def started(name: str) -> Generator[RunningServer]:
+def started(name: str, *args: str) -> Generator[RunningServer]:
     """Start a server for a fixture: where it is missing the test is skipped, or fails.
 
-    It fails where ``IALSTORE_REQUIRE_SERVICES`` is set.
+    It fails where ``IALSTORE_REQUIRE_SERVICES`` is set. The arguments are those of ``start``.
     """
     if lack := find(name).missing():
         if is_required():
             pytest.fail(lack)
         pytest.skip(lack)
-    with start(name) as server:
+    with start(name, *args) as server:
         yield server
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -194,15 +257,6 @@ def _await_port(
     log.seek(0)
     printed = log.read()[-2000:].decode(errors="replace")
     raise UnavailableError(f"{kind.name} did not start on port {port}; it printed: {printed}")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 # -- the servers there are ------------------------------------------------------------------------
@@ -260,8 +314,40 @@ def _dynoxide(folder: Path, port: int) -> list[str]:
     return [str(folder / "bin" / "dynoxide"), "serve", "--port", str(port)]
 
 
+def _fetch_redis(folder: Path) -> None:
+    """Unpack Debian's packages without installing them."""
+    download = ["apt-get", "download", "-qq", *_REDIS_PACKAGES]
+    try:
+        _run(download, folder)
+    except subprocess.CalledProcessError:  # this machine never asked which packages there are
+        _run(["apt-get", "update", "-qq"], folder)
+        _run(download, folder)
+    for package in sorted(folder.glob("*.deb")):
+        _run(["dpkg-deb", "--extract", package.name, "."], folder)
+    _run([*_unpacked_redis(folder), "--version"], folder)
+    (folder / "ready").touch()
+
+
+def _lack_of_redis(folder: Path) -> str:
+    there = shutil.which("redis-server") or (folder / "ready").is_file()
+    return "" if there else "it is not fetched"
+
+
+def _redis(folder: Path, port: int) -> list[str]:
+    installed = shutil.which("redis-server")
+    program = [installed] if installed else _unpacked_redis(folder)
+    settings = ["--bind", "127.0.0.1", "--appendonly", "no", "--save"]
+    return [*program, "--port", str(port), *settings, ""]
+
+
+def _unpacked_redis(folder: Path) -> list[str]:
+    libraries = ":".join(sorted({str(one.parent) for one in folder.glob("usr/lib/**/*.so.*")}))
+    return ["env", f"LD_LIBRARY_PATH={libraries}", str(folder / "usr" / "bin" / "redis-server")]
+
+
 _DYNAMODB_LOCAL: Final = "3.1.0"
 _DYNOXIDE: Final = "3.2.0"
+_REDIS_PACKAGES: Final = ("redis-server", "redis-tools", "libatomic1", "libjemalloc2", "liblzf1")
 
 SERVERS: Final = (
     ServerKind(
@@ -273,6 +359,7 @@ SERVERS: Final = (
         _dynamodb_local,
     ),
     ServerKind("dynoxide", ("cargo",), (), _fetch_dynoxide, _lack_of_dynoxide, _dynoxide),
+    ServerKind("redis", ("apt-get", "dpkg-deb"), (), _fetch_redis, _lack_of_redis, _redis),
 )
 """Sorted by name."""
 

@@ -74,6 +74,10 @@ class Wrapper(Component, ABC, Generic[C]):
         with self.inner._translating(op):
             return call()
 
+    def _address(self, op: Operation, user_id: str) -> tuple[str, ...] | None:
+        with self.inner._translating(op):
+            return self.inner._address(op, user_id)
+
     def _setup(self, op: Operation) -> None:
         self._around(op, lambda: self.inner._setup(op))
 

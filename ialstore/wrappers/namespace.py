@@ -106,6 +106,9 @@ class NamespaceConversationStore(ConversationWrapper):
         super().__init__(inner)
         self._names = Names(options)
 
+    def _address(self, op: Operation, user_id: str) -> tuple[str, ...] | None:
+        return super()._address(op, self._names.stored(user_id))
+
     def _stored(self, entry: EncodedMessage) -> EncodedMessage:
         message = entry.message
         return EncodedMessage(
@@ -184,6 +187,9 @@ class NamespaceVectorIndex(VectorWrapper):
     def __init__(self, inner: VectorIndex, options: NamespaceOptions) -> None:
         super().__init__(inner)
         self._names = Names(options)
+
+    def _address(self, op: Operation, user_id: str) -> tuple[str, ...] | None:
+        return super()._address(op, self._names.stored(user_id))
 
     def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
         super()._upsert(op, self._names.stored(user_id), records)

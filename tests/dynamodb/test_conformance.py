@@ -29,12 +29,16 @@ class TestDynoxide(ConversationStoreSuite):
 
 
 class TestDynoxideSpreadWithoutIndexes(ConversationStoreSuite):
+    MACHINE_SHARE = 1 / 3
+
     @pytest.fixture
     def make_store(self, dynoxide: RunningServer, prefix: str) -> MakeStore:
         return opener(prefix, dynoxide, spread=4, user_time_index=False, session_index=False)
 
 
 class TestDynamoDBLocal(ConversationStoreSuite):
+    MACHINE_SHARE = 1 / 3
+
     @pytest.fixture
     def make_store(self, dynamodb_local: RunningServer, prefix: str) -> MakeStore:
         return opener(prefix, dynamodb_local)

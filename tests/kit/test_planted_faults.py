@@ -11,11 +11,13 @@ import pytest
 
 from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
 from ialstore_backends.sqlite import SqliteConversationStore, SqliteVectorIndex
+from tests.kit.planted.cached import Cached
 from tests.kit.planted.registry import Fault, everything
 from tests.kit.planted.run import PAGE, Finding, read_table, run_kit, table_of
 
 FAULTS: Final = everything()
 SOUND: Final = (
+    Cached,
     MemoryConversationStore,
     SqliteConversationStore,
     MemoryVectorIndex,

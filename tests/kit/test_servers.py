@@ -24,6 +24,14 @@ while True:
     listener.accept()
 """
 
+GREETER = """
+import socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    with listener.accept()[0] as connection:
+        connection.sendall(sys.argv[2].encode())
+"""
+
 
 def program(first: str = "") -> Callable[[Path, int], list[str]]:
     """Return the command of a server that accepts connections."""
@@ -92,6 +100,32 @@ def test_a_server_that_does_not_want_to_end_is_killed(
         pass
     with pytest.raises(ProcessLookupError):
         os.kill(server.pid, 0)
+
+
+def greeting(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.settimeout(0.2)
+        return connection.recv(10)
+
+
+def test_a_server_is_paused_killed_and_started_again(offer: Callable[..., ServerKind]) -> None:
+    offer(lambda _, port: [sys.executable, "-c", GREETER, str(port)])
+    with start("listener", "hello", "at {port}") as server:
+        assert greeting(server.port) == b"hello"
+        server.pause()
+        with pytest.raises(TimeoutError):
+            greeting(server.port)
+        server.resume()
+        assert greeting(server.port) == b"hello"
+        server.kill()
+        with pytest.raises(ConnectionRefusedError):
+            greeting(server.port)
+        server.restart()
+        assert greeting(server.port) == b"hello"
+        server.pause()
+        server.restart("{port}")
+        assert greeting(server.port) == str(server.port).encode()
+        server.pause()  # it ends all the same
 
 
 def test_a_server_that_does_not_start_shows_what_it_printed(
@@ -184,6 +218,23 @@ def test_what_could_not_be_fetched_is_told(
     assert capsys.readouterr().out.splitlines()[-1] == last
 
 
+def test_what_packages_there_are_is_asked_for_where_nobody_did(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: list[list[str]] = []
+    (tmp_path / "one.deb").touch()
+
+    def run(command: list[str], **_: object) -> None:
+        ran.append(command[:2])
+        if len(ran) == 1:
+            raise subprocess.CalledProcessError(100, command)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    servers.find("redis").fetch(tmp_path)
+    assert [command[-1] for command in ran[:4]] == ["download", "update", "download", "--extract"]
+    assert servers.find("redis").lack(tmp_path) == ""
+
+
 def test_servers_are_kept_in_the_cache_of_the_user(tmp_path: Path) -> None:
     assert servers.cache_folder({"XDG_CACHE_HOME": str(tmp_path)}) == (
         tmp_path / "ialstore" / "services"
@@ -198,7 +249,10 @@ def test_a_real_server_starts(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", servers.SERVERS, ids=lambda kind: kind.name)
-def test_nothing_is_found_in_an_empty_folder(kind: ServerKind, tmp_path: Path) -> None:
+def test_nothing_is_found_in_an_empty_folder(
+    kind: ServerKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert "is not fetched" in kind.lack(tmp_path)
 
 
@@ -209,5 +263,5 @@ def test_fetching_runs_the_tool_of_the_registry(
     monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append(command))
     for kind in servers.SERVERS:
         kind.fetch(tmp_path)
-    assert [command[0] for command in ran] == ["mvn", "cargo"]
+    assert [command[0] for command in ran] == ["mvn", "cargo", "apt-get", "env"]
     assert "<version>3.1.0</version>" in (tmp_path / "pom.xml").read_text()

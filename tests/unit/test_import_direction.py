@@ -31,7 +31,7 @@ LAYERS = (
     ),
     ("component", "exporters", "loading"),
     ("conversation", "vector"),
-    ("registry", "callables", "config", "embedding", "formats", "wrappers"),
+    ("registry", "caching", "callables", "config", "embedding", "formats", "wrappers"),
     ("context",),
     ("aio",),
     ("migrate", "compare", "testing"),

@@ -20,6 +20,7 @@ RUN_TIME_EXTRAS = {
     "faiss",
     "opentelemetry",
     "prometheus",
+    "redis",
     "sentence-transformers",
     "tiktoken",
     "zstd",

@@ -162,6 +162,14 @@ ialstore_cache_hits_total{LABELS} 2.0
 # HELP ialstore_cache_misses_total Lookups that a cache could not answer.
 # TYPE ialstore_cache_misses_total counter
 ialstore_cache_misses_total{LABELS} 0.0
+# HELP ialstore_cache_fills_total Values put into a cache.
+# TYPE ialstore_cache_fills_total counter
+# HELP ialstore_cache_refused_fills_total Values that a cache refused: a writer came between.
+# TYPE ialstore_cache_refused_fills_total counter
+# HELP ialstore_cache_invalidations_total Values that a write removed from a cache.
+# TYPE ialstore_cache_invalidations_total counter
+# HELP ialstore_cache_unmarked_total Writes that could not be announced to a cache.
+# TYPE ialstore_cache_unmarked_total counter
 # HELP ialstore_retries_total Calls to the store that the retry wrapper repeated.
 # TYPE ialstore_retries_total counter
 """

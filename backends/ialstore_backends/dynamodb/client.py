@@ -122,6 +122,12 @@ class DynamoClient:
         self._driver = Late(self._make, inherited=False)
         self._transport: Transport | None = None
 
+    @property
+    def endpoint(self) -> str:
+        """URL of the service, with the region in it where there is one."""
+        endpoint: str = self._driver.get().meta.endpoint_url
+        return endpoint
+
     def call(
         self, op: Operation, operation: str, params: dict[str, Any], *, place: str = ""
     ) -> dict[str, Any]:

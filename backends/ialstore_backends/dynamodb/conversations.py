@@ -115,6 +115,9 @@ class DynamoConversationStore(ConversationStore):
         table = f"{table_prefix(url)}{TABLE}"
         return policy(table, options, access, user_id=user_id, account=account)
 
+    def _address(self, op: Operation, user_id: str) -> tuple[str, ...]:
+        return (self.SCHEME, self._client.endpoint, self._table, user_id)
+
     # -- writing --------------------------------------------------------------------------------
 
     def _append(

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import sqlite3
 import threading
 import time
@@ -65,6 +66,9 @@ T = TypeVar("T")
 Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 META: Final = "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID"
+
+_NAME: Final = "SELECT value FROM meta WHERE name = 'name'"
+_GIVE_NAME: Final = "INSERT OR IGNORE INTO meta VALUES ('name', hex(randomblob(16)))"
 
 _LOCK_SLICE_SECONDS: Final = 0.04
 """SQLite waits so long for a lock before the deadline is looked at again."""
@@ -127,6 +131,7 @@ class Database:
         self.tables = {"meta": META, **tables}
         self._synchronous = options.synchronous
         self._identity: tuple[int, int] | None = None
+        self._name: str | None = None
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._idle: list[Connection] = []
@@ -139,6 +144,17 @@ class Database:
         take_part(self)
 
     # -- for hooks ------------------------------------------------------------------------------
+
+    def address(self, op: Operation) -> tuple[str, ...]:
+        """Return the host, the path, and a name that is in the file: a copy has another path."""
+        name = self._name
+        if name is None:
+            found = self.read(op, _NAME)
+            if not found:
+                self.write(op, _GIVE_NAME, ())
+                found = self.read(op, _NAME)
+            name = self._name = str(found[0][0])
+        return platform.node(), self.path, name
 
     def reading(self, op: Operation) -> AbstractContextManager[Connection]:
         """Lend a connection; a transaction still open at the end is rolled back."""

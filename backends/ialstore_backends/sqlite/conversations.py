@@ -99,6 +99,9 @@ class SqliteConversationStore(ConversationStore):
         """What this store can do; it is durable unless the options say otherwise."""
         return self._capabilities
 
+    def _address(self, op: Operation, user_id: str) -> tuple[str, ...]:
+        return (self.SCHEME, *self._db.address(op), user_id)
+
     # -- writing --------------------------------------------------------------------------------
 
     def _append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import groupby
 from typing import Any, Protocol, Unpack
@@ -110,6 +110,14 @@ class ConversationSuiteBase:
     def faults(self, make_store: MakeStore) -> Faults | None:
         """Return what makes the driver below the stores of ``make_store`` fail, if you can."""
         return None
+
+    @pytest.fixture
+    def disturbances(self) -> Sequence[Callable[[], object]]:
+        """Return what may happen beside your store at any time without any answer changing.
+
+        Such as a cache that is flushed, or a server of it that starts again empty.
+        """
+        return ()
 
     @pytest.fixture
     def clock(self) -> ManualClock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -367,25 +367,45 @@ class ConversationMachine(RuleBasedStateMachine):
         self.other.close()
 
 
-def run_machine(make_store: MakeStore, **changed: Any) -> None:
+class DisturbedMachine(ConversationMachine):
+    """The same, with something happening beside the store."""
+
+    disturbances: ClassVar[Sequence[Callable[[], object]]] = ()
+
+    @rule(place=places)
+    def disturb(self, place: int) -> None:
+        """Let one of them happen: no answer may change."""
+        self.disturbances[place % len(self.disturbances)]()
+
+
+def run_machine(
+    make_store: MakeStore, disturbances: Sequence[Callable[[], object]] = (), **changed: Any
+) -> None:
     """Run the machine on a store; ``changed`` are settings of Hypothesis.
 
     Args:
         make_store: opens the store; called again it opens the same one, if it is durable.
+        disturbances: what may happen beside the store, without any answer changing.
         changed: in place of those of the profile.
     """
-    own = type(
-        "ConversationMachine", (ConversationMachine,), {"make_store": staticmethod(make_store)}
-    )
+    base = DisturbedMachine if disturbances else ConversationMachine
+    members = {"make_store": staticmethod(make_store), "disturbances": tuple(disturbances)}
+    own: type[RuleBasedStateMachine] = type(base.__name__, (base,), members)
     run_state_machine_as_test(own, settings=profile().machine(**changed))
 
 
 class Machine(ConversationSuiteBase):
     """Calls in any order against a model of plain lists."""
 
-    def test_it_answers_like_a_list_of_messages(self, open_store: OpenStore) -> None:
+    MACHINE_SHARE: ClassVar[float] = 1.0
+    """Of the profile's runs: less for one of several ways to open a store on a slow server."""
+
+    def test_it_answers_like_a_list_of_messages(
+        self, open_store: OpenStore, disturbances: Sequence[Callable[[], object]]
+    ) -> None:
         """S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, S11, S12, S13, C2, C6, M6, M7: in any order."""
         with open_store() as store:
             if not store.capabilities.writable:
                 pytest.skip("capabilities.writable is false: this test writes")
-        run_machine(open_store)
+        runs = max(1, round(profile().machine_examples * self.MACHINE_SHARE))
+        run_machine(open_store, disturbances, max_examples=runs)

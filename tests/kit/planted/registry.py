@@ -21,7 +21,16 @@ __all__ = ["BreaksOthers", "Fault", "at", "breaks", "everything"]
 
 Component = TypeVar("Component", bound=type[ConversationStore] | type[VectorIndex])
 
-_MODULES: Final = ("values", "writing", "listings", "removing", "tenants", "life", "vectors")
+_MODULES: Final = (
+    "values",
+    "writing",
+    "listings",
+    "removing",
+    "tenants",
+    "life",
+    "caches",
+    "vectors",
+)
 _faults: list[Fault] = []
 
 

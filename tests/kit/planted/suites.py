@@ -16,9 +16,11 @@ from ialstore import ConversationStore, VectorIndex
 from ialstore.testing import ConversationStoreSuite, VectorIndexSuite
 from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
 from ialstore_backends.sqlite import SqliteConversationStore, SqliteVectorIndex
+from tests.kit.planted.cached import Cached
 from tests.kit.planted.registry import BreaksOthers, everything
 
 SOUND: Final = (
+    Cached,
     MemoryConversationStore,
     SqliteConversationStore,
     MemoryVectorIndex,

@@ -1,0 +1,34 @@
+"""W2: no process reads what is stale, however many read and write at once."""
+
+from __future__ import annotations
+
+import os
+
+from ialstore.testing.profiles import PROFILES, profile
+from ialstore.testing.servers import RunningServer
+from tests.caching.staleness import measure
+
+SECONDS = 60 if profile() == PROFILES["thorough"] else 10
+
+
+def url(server: RunningServer) -> str:
+    return f"redis://127.0.0.1:{server.port}"
+
+
+def test_readers_of_other_processes_read_nothing_stale(
+    dynoxide: RunningServer, redis_server: RunningServer
+) -> None:
+    counts = measure(dynoxide.endpoint, url(redis_server), f"fresh{os.getpid()}-", seconds=SECONDS)
+
+    assert counts.stale == 0, counts
+    assert counts.reads > 1000, counts
+    assert counts.hits > counts.reads / 4, "else there was little that could be stale"
+    assert counts.writes > 20, counts
+
+
+def test_a_naive_cache_is_found_stale(dynoxide: RunningServer, redis_server: RunningServer) -> None:
+    counts = measure(
+        dynoxide.endpoint, url(redis_server), f"stale{os.getpid()}-", seconds=5, naive=True
+    )
+
+    assert counts.stale > 0, counts
