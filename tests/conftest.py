@@ -12,7 +12,7 @@ from hypothesis import settings
 settings.register_profile("default", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("default")
 
-LAST = ("rediscache", "dynamodb", "typing", "plugins", "conformance", "faults")
+LAST = ("caching", "rediscache", "dynamodb", "typing", "plugins", "conformance", "faults")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

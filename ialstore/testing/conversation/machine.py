@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 import pytest
 from hypothesis import strategies as st
@@ -390,7 +390,7 @@ def run_machine(
     """
     base = DisturbedMachine if disturbances else ConversationMachine
     members = {"make_store": staticmethod(make_store), "disturbances": tuple(disturbances)}
-    own: type[RuleBasedStateMachine] = type(base.__name__, (base,), members)
+    own = cast("type[RuleBasedStateMachine]", type(base.__name__, (base,), members))
     run_state_machine_as_test(own, settings=profile().machine(**changed))
 
 

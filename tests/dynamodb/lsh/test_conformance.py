@@ -35,6 +35,8 @@ def opener(prefix: str, server: RunningServer, **options: Any) -> MakeIndex:
 class TestDynoxide(VectorIndexSuite):
     """Searches go through the index, which the emulators keep up with the table."""
 
+    MACHINE_SHARE = 1 / 3
+
     @pytest.fixture
     def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
         return opener(prefix, dynoxide, chunks=2, strong_reads=False)
