@@ -34,6 +34,8 @@ _SLOW_SECONDS: Final = 0.01
 """A step that lasts longer is slow; a faster one forgives those before it."""
 _PATIENCE_SECONDS: Final = 0.08
 """So much time may slow steps in a row take together."""
+_MOST_AT_ONCE: Final = 8
+"""Steps of one process. More would only wait for the interpreter, and make the cache look slow."""
 _MOST_UNSETTLED: Final = 10_000
 """Owners whose values could not be removed; with more, nothing is believed until all expired."""
 
@@ -85,11 +87,14 @@ class GuardedCache:
         self._lock = threading.Lock()
         self._open = False
         self._trusted_from = 0.0
+        self._asking = 0
         self._slow_seconds = 0.0
+        self._slow_until = 0.0
         self._unsettled: dict[str, set[str]] = {}
         """Parts by owner."""
         self._lost_count = False
         self._prober: threading.Thread | None = None
+        self._turns = threading.BoundedSemaphore(_MOST_AT_ONCE)
         self._over = threading.Event()
 
     @property
@@ -174,22 +179,34 @@ class GuardedCache:
 
     def _ask(self, call: Callable[[], T]) -> T | None:
         """Return what a step gives; None when it fails, as every error of a cache ends here."""
-        started = self._clock()
+        with self._lock:
+            self._asking += 1
         try:
-            answer = call()
+            with self._turns:
+                if self._open:  # since this thread began to wait
+                    return None
+                started = self._clock()
+                answer = call()
+                self._note_pace(started, self._clock())
         except Exception as error:  # noqa: BLE001 - a parser that met garbage raises anything
             self._give_up(type(error).__name__)
             return None
-        seconds = self._clock() - started
-        if seconds < _SLOW_SECONDS:
+        finally:
+            with self._lock:
+                self._asking -= 1
+        return answer
+
+    def _note_pace(self, began: float, ended: float) -> None:
+        """Give up when steps have been slow for a while; each thread waits for the interpreter."""
+        if ended - began < _SLOW_SECONDS * min(max(self._asking, 1), _MOST_AT_ONCE):
             self._slow_seconds = 0.0
-            return answer
+            return
         with self._lock:
-            self._slow_seconds += seconds
+            self._slow_seconds += max(ended - max(began, self._slow_until), 0.0)
+            self._slow_until = ended
             too_slow = self._slow_seconds >= _PATIENCE_SECONDS
         if too_slow:
             self._give_up("slow answers")
-        return answer
 
     def _give_up(self, why: str) -> None:
         with self._lock:
@@ -262,6 +279,8 @@ class GuardedCache:
     def after_fork(self) -> None:
         """Forget what belongs to the parent: connections, threads, and locks they may hold."""
         self._lock = threading.Lock()
+        self._turns = threading.BoundedSemaphore(_MOST_AT_ONCE)
+        self._asking = 0
         self._prober = None
         self._cache.after_fork()
 

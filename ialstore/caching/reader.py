@@ -154,6 +154,10 @@ class Reader:
         flight = self._flights[slot] = _Flight()
         return flight
 
+    def is_on_its_way(self, slot: Slot) -> bool:
+        """Return whether a thread of this process has the lease."""
+        return slot in self._flights
+
     def board_no_more(self, slot: Slot, flight: _Flight) -> None:
         """Let nobody else wait for it: what the cache takes may be old for who comes later."""
         if self._flights.get(slot) is flight:
@@ -217,6 +221,8 @@ class _Read(Generic[T]):
         """Do a step of ``reading``."""
         bucket, name, token = self._slot.bucket, self._slot.name, self._token
         match step:
+            case Step.LOOK if self._reader.is_on_its_way(self._slot):
+                return Look(Found.BUSY)
             case Step.LOOK:
                 return self._looked(self._cache.look(bucket, name, token, self._lease_ms))
             case Step.WAIT:

@@ -66,7 +66,7 @@ class CacheOptions(CacheAddress):
         name: tells this store from others that use the same cache; by default the store says it.
     """
 
-    tail: int = field(default=32, kw_only=True)
+    tail: int = field(default=50, kw_only=True)
     require_mark: bool = field(default=False, kw_only=True)
     name: str = field(default="", kw_only=True)
 
@@ -335,9 +335,10 @@ class CacheConversationStore(ConversationWrapper):
         return slot_of(self._address_of(op, user_id), part, *names)
 
     def _address_of(self, op: Operation, user_id: str) -> tuple[str, ...]:
-        if self._options.name:
-            return (self._options.name, user_id)
         address = self.inner._address(op, user_id)
+        if self._options.name:
+            # The last text is what the store calls the user, behind namespaces too.
+            return (self._options.name, user_id if address is None else address[-1])
         if address is None:
             raise ConfigurationError(
                 f"{self.backend} does not say which store it is; give the cache a name of its own: "

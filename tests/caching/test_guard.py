@@ -332,3 +332,50 @@ def test_a_forked_process_asks_with_a_thread_of_its_own(
     eventually(lambda: guard.state is not State.OPEN)
     assert guard._prober is not parents  # noqa: SLF001 - as above
     assert ("settle", BUCKET) in cache.calls
+
+
+def test_who_waited_for_a_turn_does_without_a_cache_that_failed_meanwhile() -> None:
+    clock = Clock()
+    cache = Doubtful(clock)
+    guard = GuardedCache(cache, TTL, clock=clock)
+    at_work = threading.Barrier(module._MOST_AT_ONCE + 1)  # noqa: SLF001 - as many as it lets in
+    go_on = threading.Event()
+    found: list[Look] = []
+
+    def before() -> None:
+        at_work.wait(10)
+        go_on.wait(10)
+        raise ConnectionError
+
+    cache.before = before
+    looks = [
+        threading.Thread(target=lambda: found.append(guard.look(BUCKET, "n", "t", 100)))
+        for _ in range(module._MOST_AT_ONCE + 3)  # noqa: SLF001 - as above
+    ]
+    for look in looks:
+        look.start()
+    at_work.wait(10)
+    calls = len(cache.calls)
+    while guard._asking < len(looks):  # noqa: SLF001 - the others wait for their turn
+        time.sleep(0.001)
+    cache.before = lambda: None
+    go_on.set()
+    for look in looks:
+        look.join()
+    assert found == [NOTHING] * len(looks)
+    asked = [call for call in cache.calls if call[:2] == ("look", BUCKET)]
+    assert len(asked) == calls
+    guard.close()
+
+
+def test_threads_that_crowd_a_cache_do_not_make_it_slow() -> None:
+    clock = Clock()
+    cache = Doubtful(clock)
+    guard = GuardedCache(cache, TTL, clock=clock)
+    cache.takes_seconds = 0.06
+    guard._asking = module._MOST_AT_ONCE  # noqa: SLF001 - as if others waited
+
+    for _ in range(3):
+        assert guard.look(BUCKET, "n", None, 0) == VALUE
+    assert guard.state is State.CLOSED
+    guard.close()

@@ -448,7 +448,7 @@ def test_a_place_that_is_none_is_refused(tmp_path: Path, where: str) -> None:
 
 
 def test_a_linked_database_or_lock_is_refused(place: Place, tmp_path: Path) -> None:
-    """E11: what is in the directory stays in it; a link to the directory itself is followed."""
+    """Fault E11: what is in the directory stays in it; a link to it is followed."""
     filled(place)
     link = tmp_path / "link"
     link.symlink_to(place.path)

@@ -28,4 +28,4 @@ def test_the_configuration_opens_an_engine() -> None:
 
 def test_the_example_tells_of_a_hit(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(block("python"), "docs/caching.md", "exec"), {})  # noqa: S102 - our own document
-    assert capsys.readouterr().out.splitlines() == ["append -", "history 0", "history 1"]
+    assert capsys.readouterr().out.splitlines() == ["append 0", "history 0", "history 1"]

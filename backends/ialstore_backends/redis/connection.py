@@ -260,7 +260,7 @@ class _Connection(_RedisConnection):
 
     def post(self, request: Request[Any]) -> None:
         """Send a request and wait for nothing; the connection is good for nothing else then."""
-        if self._bounded is None:
+        if self._bounded is None:  # pragma: no cover - only those that are open are kept
             raise ConnectionError("the connection is closed")
         self._bounded.drain()
         self.begin(Budget(time.monotonic() + _POST_SECONDS, 0))
@@ -319,17 +319,16 @@ class Server:
         Raises:
             ConnectionError: there is none, or it is closed.
         """
-        try:
-            connection = self._spare.pop() if self._spare else self._idle.pop()
-        except IndexError:
-            raise ConnectionError("no connection is there") from None
+        connection = _pop(self._spare) or _pop(self._idle)
+        if connection is None:
+            raise ConnectionError("no connection is there")
         try:
             connection.post(request)
         except BaseException:
             connection.disconnect()
             raise
         self._spare.append(connection)
-        if self._closed:
+        if self._closed:  # pragma: no cover - closed by another thread meanwhile
             self._close_idle()
 
     def dial(self, budget: Budget) -> socket.socket:
@@ -379,12 +378,10 @@ class Server:
         return lookup.get(budget.seconds())
 
     def _borrow(self) -> _Connection:
-        with suppress(IndexError):
-            while True:
-                connection = self._idle.pop()
-                if connection.is_in_step():
-                    return connection
-                connection.disconnect()
+        while connection := _pop(self._idle):
+            if connection.is_in_step():
+                return connection
+            connection.disconnect()
         return _Connection(self, self._access)
 
     def _give_back(self, connection: _Connection) -> None:
@@ -394,6 +391,13 @@ class Server:
 
     def _close_idle(self) -> None:
         for connections in (self._idle, self._spare):
-            with suppress(IndexError):
-                while True:
-                    connections.pop().disconnect()
+            while connection := _pop(connections):
+                connection.disconnect()
+
+
+def _pop(connections: deque[_Connection]) -> _Connection | None:
+    """Return one that no other thread gets, or None."""
+    try:
+        return connections.pop()
+    except IndexError:
+        return None
