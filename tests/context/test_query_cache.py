@@ -33,7 +33,9 @@ class Counting(HashingEmbedder):
 
 
 class Nameless(Counting):
-    model = ""
+    @property
+    def model(self) -> str:
+        return ""
 
 
 _numbers = itertools.count()
