@@ -178,7 +178,8 @@ class Component(ABC):
     def _address(self, op: Operation, user_id: str) -> tuple[str, ...] | None:
         """Return texts that tell this store and user from any other, on any machine, for caches.
 
-        They stay the same as long as the data does. Default: None, it can't be told.
+        The last one is the user. They stay the same as long as the data does. Default: None, it
+        can't be told.
         """
         return None
 
