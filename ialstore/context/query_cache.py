@@ -118,7 +118,7 @@ class QueryCache:
         """Give connections back."""
         self._cache.close()
 
-    def after_fork(self) -> None:
+    def after_fork(self) -> None:  # pragma: no cover - in a child only
         """Forget what belongs to the parent: connections, readers, and a lock they may hold."""
         self._lock = threading.Lock()
         self._reader.after_fork()

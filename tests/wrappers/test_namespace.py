@@ -346,3 +346,9 @@ def test_a_configuration_names_the_namespace() -> None:
     ):
         with pytest.raises(ConfigurationError, match=text):
             open_store({"conversation": {"url": "memory:", "wrap": [wrong]}})
+
+
+def test_a_cache_that_asks_an_index_whose_it_is_learns_it_of_the_index() -> None:
+    index = NamespaceVectorIndex(MemoryVectorIndex(IndexSpec(2)), NamespaceOptions(prefix="a"))
+    with index._operation("get") as op:  # noqa: SLF001 - as the wrapper calls it
+        assert index._address(op, "u") is None  # noqa: SLF001 - as above
