@@ -26,7 +26,7 @@ _HEAD: Final = struct.Struct(f">4sB{KEY_BYTES}sI")
 _CHECKSUM_BYTES: Final = 16
 _DEFLATED: Final = 1
 _DEFLATE_FROM: Final = 512
-_LEVEL: Final = 1  # a third of the bytes for a tenth of the time of the best level
+_LEVEL: Final = 1  # every read waits for it, and nobody keeps it long
 
 
 def full_key(*parts: str) -> bytes:
