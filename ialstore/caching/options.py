@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from ialstore.errors import InvalidInputError
+from ialstore.model import EraseReport
 from ialstore.registry import find
-from ialstore.url import StoreURL
+from ialstore.url import StoreURL, redact_url
 
 if TYPE_CHECKING:
+    from ialstore.caching.guard import Removal
     from ialstore.caching.protocol import Cache
 
 __all__ = ["CacheAddress", "open_cache"]
@@ -34,6 +36,14 @@ class CacheAddress:
         for name in ("ttl_seconds", "timeout_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidInputError(f"{name} must be a number above 0")
+
+    def erased(self, removal: Removal) -> EraseReport:
+        """Return the report of what was removed of a user; names the cache if it did not answer."""
+        if removal.is_sure:
+            return EraseReport(cached=removal.values)
+        where = redact_url(self.url)
+        left = f"the cache {where}, which did not answer: values end within {self.ttl_seconds:g} s"
+        return EraseReport(cached=removal.values, out_of_reach=(left,))
 
 
 def open_cache(address: CacheAddress) -> Cache:

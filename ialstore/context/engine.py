@@ -233,7 +233,7 @@ class ContextEngine:
         """
         report = self._writer.erase(user_id)
         if self._query_cache is not None:
-            report += EraseReport(cached=self._query_cache.erase(user_id))
+            report += self._query_cache.erase(user_id)
         return report
 
     def repair(self, user_id: str, *, progress: Progress | None = None) -> RepairReport:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ialstore.caching.protocol import Cache
+    from ialstore.model import EraseReport
 
 __all__ = ["QueryCache", "QueryCacheOptions"]
 
@@ -66,6 +67,7 @@ class QueryCache:
     ) -> None:
         self._cache = GuardedCache(cache or open_cache(options), options.ttl_seconds)
         self._reader = Reader(self._cache, options.ttl_seconds)
+        self._options = options
         self._model = model
         self._dimension = dimension
         self._lock = threading.Lock()
@@ -95,10 +97,10 @@ class QueryCache:
         found = self._reader.read(self, slot, answer, load)
         return embed(text) if found is None else found
 
-    def erase(self, user_id: str) -> int:
-        """Remove the vectors of a user's queries; return how many were there."""
+    def erase(self, user_id: str) -> EraseReport:
+        """Remove the vectors of a user's queries."""
         buckets = [Bucket(owner_of(_address(user_id)), _PART)]
-        return self._cache.settle(buckets, "").values
+        return self._options.erased(self._cache.settle(buckets, ""))
 
     def counts(self) -> dict[str, int]:
         """Return what was looked up so far: ``cache_hits``, ``cache_misses`` and others."""

@@ -234,23 +234,16 @@ class CacheConversationStore(ConversationWrapper):
         )[0]
 
     def _erase(self, op: Operation, user_id: str) -> EraseReport:
-        report, removed = self._writing(
+        report, removal = self._writing(
             op,
             {user_id: set(_PARTS)},
             lambda: super(CacheConversationStore, self)._erase(op, user_id),
         )
-        if removed is None:
-            where = redact_url(self._options.url)
-            seconds = self._options.ttl_seconds
-            left = (
-                f"values in the cache {where}, which did not answer: they end within {seconds:g} s"
-            )
-            return report + EraseReport(out_of_reach=(left,))
-        return report + EraseReport(cached=removed)
+        return report + self._options.erased(removal)
 
     def _writing(
         self, op: Operation, touched: Mapping[str, Iterable[str]], write: Callable[[], T]
-    ) -> tuple[T, int | None]:
+    ) -> tuple[T, Removal]:
         """Write between mark and settlement.
 
         Args:
@@ -259,8 +252,8 @@ class CacheConversationStore(ConversationWrapper):
             write: writes the store.
 
         Returns:
-            What ``write`` returned, and how many values were removed; None when the cache did not
-            answer in the end.
+            What ``write`` returned, and what was removed in all; sure if the cache said so in the
+            end.
 
         Raises:
             UnavailableError: the mark could not be set, and is required.
@@ -310,7 +303,7 @@ class CacheConversationStore(ConversationWrapper):
             if values:
                 op.count("cache_invalidations", values)
             self._note_state(op)
-        return written, values if is_sure else None
+        return written, Removal(values, is_sure=is_sure)
 
     # -- the whole ------------------------------------------------------------------------------
 

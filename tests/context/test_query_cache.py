@@ -115,6 +115,25 @@ def test_erasing_a_user_erases_the_vectors(engine: ContextEngine, embedder: Coun
     assert embedder.queries == 2
 
 
+def test_a_cache_that_did_not_answer_is_named_when_a_user_is_erased(
+    embedder: Counting,
+) -> None:
+    class Dead(MemoryCache):
+        def settle(self, *args: Any, **options: Any) -> int:
+            raise ConnectionError
+
+    options = QueryCacheOptions(url="redis://agent:s3cret@cache.internal")
+    queries = QueryCache(options, embedder.model, embedder.dimension, cache=Dead())
+    report = queries.erase("alice")
+    queries.close()
+
+    assert report.cached == 0
+    (left,) = report.out_of_reach
+    assert "cache.internal" in left
+    assert "86400 s" in left
+    assert "s3cret" not in left
+
+
 def test_memory_that_vectors_take_counts(engine: ContextEngine) -> None:
     engine.build_context("the train", "alice", "s")
     before = engine.get_performance_metrics()["memory_bytes_per_session"]
