@@ -47,12 +47,11 @@ class Slow(MemoryConversationStore):
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Slow]]:
+def slow() -> Iterator[type[Slow]]:
     """Let the scheme slow: be the store above."""
     Slow.begun.clear()
     Slow.go.clear()
     Slow.opened, Slow.threads = [], []
-    monkeypatch.setattr(registry, "_added", {})
     registry.register("conversation", "slow", Slow)
     yield Slow
     Slow.go.set()

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, Unpack
 
 import pytest
 
-from ialstore import EraseReport, Message, StoreNotReadyError, open_store, registry
+from ialstore import EraseReport, Message, StoreNotReadyError, open_store
 from ialstore.capabilities import ConversationCapabilities, VectorCapabilities
 from ialstore.component import StoreSettings, no_progress
 from ialstore.config import load_config
@@ -55,7 +55,6 @@ class Shared(MemoryConversationStore):
 @pytest.fixture(autouse=True)
 def place(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return what the store ``shared:`` holds."""
-    monkeypatch.setattr(registry, "_added", {})
     monkeypatch.setattr(Shared, "place", {})
     register("conversation", "shared", Shared)
     return Shared.place

@@ -21,9 +21,8 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture
-def costly(monkeypatch: pytest.MonkeyPatch) -> str:
+def costly() -> str:
     """Return the URL of a store that tells what its reads cost."""
-    monkeypatch.setattr("ialstore.registry._added", {})
 
     class Costly(MemoryConversationStore):
         SCHEME = "costly"

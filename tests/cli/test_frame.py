@@ -207,8 +207,7 @@ class Failing(MemoryConversationStore):
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> type[Failing]:
-    monkeypatch.setattr("ialstore.registry._added", {})  # other tests must not see it
+def failing() -> type[Failing]:
     register("conversation", "failing", Failing)
     return Failing
 

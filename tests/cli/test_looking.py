@@ -44,9 +44,8 @@ def test_search_gives_programs_whole_messages(run: Run, chat: str) -> None:
     ids=lambda command: command[0],
 )
 def test_a_command_makes_the_embedder_once(
-    run: Run, chat: str, folder: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+    run: Run, chat: str, folder: Path, command: list[str]
 ) -> None:
-    monkeypatch.setattr("ialstore.registry._added", {})
     made: list[HashingEmbedder] = []
 
     class Counted(HashingEmbedder):

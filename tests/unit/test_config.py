@@ -250,8 +250,7 @@ def test_variables_give_an_embedder_numbers(
     assert config.embedder.options == {"dimension": 64 if text == "64" else text}
 
 
-def test_an_engine_makes_its_embedder_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ialstore.registry._added", {})
+def test_an_engine_makes_its_embedder_once() -> None:
     made: list[HashingEmbedder] = []
 
     class Counted(HashingEmbedder):

@@ -17,9 +17,8 @@ from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
 
 
 @pytest.fixture(autouse=True)
-def _untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Undo registrations, and what was read of the installed packages."""
-    monkeypatch.setattr(registry, "_added", {})
+def _untouched() -> Iterator[None]:
+    """Undo what was read of the installed packages."""
     registry._installed.cache_clear()  # noqa: SLF001 - other tests must not see a planted package
     yield
     registry._installed.cache_clear()  # noqa: SLF001 - as above
