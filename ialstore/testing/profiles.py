@@ -42,11 +42,11 @@ class Profile:
     fault_mutants: int = 100
     fixed: bool = False
 
-    def machine(self, **changed: Any) -> settings:
-        """Return the settings of a state machine."""
+    def machine(self, share: float = 1.0, **changed: Any) -> settings:
+        """Return the settings of a state machine that makes a share of the runs, at least one."""
         return self._settings(
             {
-                "max_examples": self.machine_examples,
+                "max_examples": max(1, round(self.machine_examples * share)),
                 "stateful_step_count": self.machine_steps,
                 **changed,
             }
