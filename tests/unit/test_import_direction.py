@@ -26,6 +26,7 @@ LAYERS = (
         "listing",
         "model",
         "operation",
+        "prices",
         "url",
         "vector_model",
     ),
