@@ -26,6 +26,7 @@ LAYERS = (
         "listing",
         "model",
         "operation",
+        "recall",
         "url",
         "vector_model",
     ),
