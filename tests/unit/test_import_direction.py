@@ -26,6 +26,7 @@ LAYERS = (
         "listing",
         "model",
         "operation",
+        "prices",
         "recall",
         "url",
         "vector_model",
