@@ -27,6 +27,7 @@ LAYERS = (
         "model",
         "operation",
         "prices",
+        "recall",
         "url",
         "vector_model",
     ),
