@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ialstore.cli.common import Common
-from ialstore.cli.lookup import all_users, no_messages, walk
+from ialstore.cli.lookup import all_users, no_messages
 from ialstore.cli.options import OptionalUserOption
 from ialstore.cli.text import counted, iso, moment
 from ialstore.errors import ConfigurationError
 from ialstore.limits import MAX_PAGE
+from ialstore.listing import walk
 
 if TYPE_CHECKING:
     from typing import Any
