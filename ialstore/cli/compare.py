@@ -17,7 +17,7 @@ import typer
 from ialstore._version import __version__
 from ialstore.cli.common import Common
 from ialstore.cli.options import Metric, OptionalUserOption
-from ialstore.errors import ConfigurationError, InvalidInputError
+from ialstore.errors import ConfigurationError, InvalidInputError, MissingDriverError
 
 if TYPE_CHECKING:
     from ialstore.cli.output import Output
@@ -146,6 +146,7 @@ def compare(
     from ialstore.compare.costs import Workload
     from ialstore.compare.measure import Plan, measure
     from ialstore.compare.model import Basis, Journal
+    from ialstore.compare.plots import require_plots
     from ialstore.compare.report import Asked, make_report
     from ialstore.prices import load_prices
     from ialstore.vector_model import IndexSpec
@@ -162,7 +163,7 @@ def compare(
     _within(text_bytes, "--text-bytes", 0, 2048)
     table = load_prices(prices)
     if html:
-        _require_plots()
+        require_plots()
     searched = queries or (_QUICK_QUERIES if quick else _QUERIES)
     _within(searched, "--queries", 1, 10_000)
     efforts = _numbers(effort, "--effort", float) or (_QUICK_EFFORTS if quick else _EFFORTS)
@@ -210,7 +211,11 @@ def compare(
         measure(subjects, found, plan, journal, progress)
     report = make_report(journal.run, asked, table)
     document = journal.write(report.document())
-    page = None if html is False else _page(common.out, report, out, wanted=bool(html))
+    page = (
+        None
+        if html is False
+        else _page(common.out, report, out.with_name(f"{out.name}.html"), wanted=bool(html))
+    )
     if common.json:
         common.out.document(document)
         return
@@ -312,9 +317,16 @@ def _show(out: Output, report: Report) -> None:
         out.line(note)
 
 
-def _page(out: Output, report: Report, name: Path, *, wanted: bool) -> Path | None:
-    return None
+def _page(out: Output, report: Report, path: Path, *, wanted: bool) -> Path | None:
+    """Write the page with plots; without what draws them say so, unless it was asked for."""
+    from ialstore.compare.page import page
 
-
-def _require_plots() -> None:
-    return None
+    try:
+        text = page(report)
+    except MissingDriverError as error:
+        if wanted:
+            raise
+        out.note(str(error))
+        return None
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -144,12 +144,12 @@ def _drawn(name: str, found: _Found, *, count: int, seed: int) -> Dataset:
         return Dataset(name, vectors, asked[chosen], found.texts, found.sessions)
     out = np.sort(rng.permutation(len(vectors))[: min(count, max(1, len(vectors) // 5))])
     stays = np.setdiff1d(np.arange(len(vectors)), out)
-    texts, sessions = ([one[at] for at in stays] if one else () for one in _beside(found))
+    texts, sessions = (_at(stays, one) for one in (found.texts, found.sessions))
     return Dataset(name, vectors[stays], vectors[out], texts, sessions)
 
 
-def _beside(found: _Found) -> tuple[list[str], list[str]]:
-    return found.texts, found.sessions
+def _at(places: NDArray[np.intp], texts: Sequence[str]) -> list[str]:
+    return [texts[int(one)] for one in places] if texts else []
 
 
 def _read_store(config: Config, user_id: str) -> _Found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -116,6 +116,7 @@ def measure(
                 url=redact_url(subject.config.vector.url),
                 backend=index.backend,
                 exact=index.capabilities.exact,
+                durable=index.capabilities.durable,
             )
         journal.enter(found)
         for size in plan.sizes:
@@ -348,7 +349,7 @@ class _Measuring:
 
 
 @contextmanager
-def _heard(index: VectorIndex) -> Iterator[_Heard]:
+def _heard(index: VectorIndex) -> Generator[_Heard]:
     heard = _Heard()
     end = index.subscribe(heard)
     try:

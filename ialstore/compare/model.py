@@ -132,6 +132,7 @@ class Index:
         url: without secrets.
         backend: URL scheme.
         exact: whether it promises the true nearest.
+        durable: whether what it keeps survives the end of the process.
         sizes: in the order of their vectors.
     """
 
@@ -139,6 +140,7 @@ class Index:
     url: str
     backend: str
     exact: bool
+    durable: bool
     sizes: tuple[Size, ...] = ()
 
     def size(self, vectors: int) -> Size:

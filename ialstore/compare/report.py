@@ -64,6 +64,7 @@ class Report:
         verdict: sentences.
         tables: for people.
         notes: what to know about the figures.
+        currency: of the costs.
     """
 
     asked: Asked
@@ -74,6 +75,7 @@ class Report:
     verdict: tuple[str, ...]
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
+    currency: str
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it, beside what was measured."""
@@ -116,6 +118,7 @@ def make_report(run: Run, asked: Asked, prices: Prices) -> Report:
         verdict=tuple(verdict(found, costs, asked.workload, prices.currency, asked.delay_ms)),
         tables=(_searches(found, asked.ks), _writes(found), _costs(costs, prices.currency)),
         notes=tuple(_notes(run, asked, prices)),
+        currency=prices.currency,
     )
 
 

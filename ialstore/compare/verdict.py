@@ -73,6 +73,9 @@ def verdict(
     for _, mine in groupby(found, key=lambda one: one.index.name):
         sizes = list(mine)
         said.append(_reach(sizes))
+        if not sizes[0].index.durable:
+            name = sizes[0].index.name
+            said.append(f"{name} keeps nothing when the process ends: its costs are not compared.")
         said += _doubt(sizes)
     said += _cheapest(found, costs, workload, currency)
     said += _searches(found, costs, workload, currency)
@@ -82,10 +85,10 @@ def verdict(
 
 
 def _able(found: Sequence[Figures], costs: Sequence[Cost]) -> dict[int, dict[str, Cost]]:
-    """Return the costs of those that reach the target, by size and name."""
+    """Return the costs of those that last and reach the target, by size and name."""
     able: dict[int, dict[str, Cost]] = {one.size.vectors: {} for one in found}
     for one, price in zip(found, costs, strict=True):
-        if one.reaches and price.month is not None:
+        if one.reaches and one.index.durable and price.month is not None:
             able[one.size.vectors][price.index] = price
     return dict(sorted(able.items()))
 
@@ -153,14 +156,17 @@ def _cheapest(
     """Say which index is the cheapest, from how many vectors a user on."""
     able = {size: by_name for size, by_name in _able(found, costs).items() if by_name}
     if not able:
-        yield "No index whose price is known finds enough: nothing can be said about cost."
+        yield "No durable index whose price is known finds enough: of cost there is nothing to say."
         return
     setting = (
         f"for {workload.users:,} users with {amount(workload.searches_per_day)} searches and "
         f"{amount(workload.upserts_per_day)} upserts a day each"
     )
-    best = {size: min(by_name, key=_month_of(by_name)) for size, by_name in able.items()}
-    runs = [(name, [size for size, _ in group]) for name, group in _runs(best)]
+    best = {
+        size: min((one.month or 0.0, name) for name, one in by_name.items())[1]
+        for size, by_name in able.items()
+    }
+    runs = [(name, list(sizes)) for name, sizes in groupby(best, key=best.__getitem__)]
     if len(runs) == 1:
         name, sizes = runs[0]
         low, high = (able[size][name].month or 0.0 for size in (sizes[0], sizes[-1]))
@@ -181,15 +187,6 @@ def _cheapest(
             f"at {sizes[-1]:,}), above that {follower} ({_money(there, currency)} at "
             f"{others[0]:,}), {setting}."
         )
-
-
-def _runs(best: Mapping[int, str]) -> Iterator[tuple[str, list[tuple[int, str]]]]:
-    for name, group in groupby(best.items(), key=lambda one: one[1]):
-        yield name, list(group)
-
-
-def _month_of(by_name: Mapping[str, Cost]) -> object:
-    return lambda name: (by_name[name].month, name)
 
 
 def _searches(
@@ -229,7 +226,9 @@ def _over_searches(
     able: Mapping[int, Mapping[str, Cost]], workload: Workload
 ) -> Iterator[Crossing]:
     """Yield the break-even points over searches, for the most vectors that two of them find."""
-    by_name = next((one for one in reversed(list(able.values())) if len(one) > 1), {})
+    by_name: Mapping[str, Cost] = {}
+    for several in able.values():
+        by_name = several if len(several) > 1 else by_name
     names = list(by_name)
     for place, one in enumerate(names):
         for other in names[place + 1 :]:
