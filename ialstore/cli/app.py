@@ -13,6 +13,7 @@ from ialstore._version import __version__
 from ialstore.cli.backends import backends
 from ialstore.cli.check import check
 from ialstore.cli.common import ConfigOption, DebugOption, JsonOption, UrlOption, framed
+from ialstore.cli.compare import compare
 from ialstore.cli.config import check_config
 from ialstore.cli.conformance import conformance
 from ialstore.cli.context import context
@@ -116,7 +117,7 @@ _COMMANDS: Final[dict[str, dict[str, Callable[..., ExitCode | None]]]] = {
     },
     "Move": {"import": import_, "export": export},
     "Maintain": {"check": check, "repair": repair, "optimize": optimize, "erase": erase},
-    "Prove": {"conformance": conformance},
+    "Prove": {"conformance": conformance, "compare": compare},
 }
 """By the heading that ``--help`` puts above them."""
 
