@@ -16,6 +16,7 @@ from ialstore.cli.common import ConfigOption, DebugOption, JsonOption, UrlOption
 from ialstore.cli.config import check_config
 from ialstore.cli.conformance import conformance
 from ialstore.cli.context import context
+from ialstore.cli.copy import copy
 from ialstore.cli.demo import demo
 from ialstore.cli.erase import erase
 from ialstore.cli.exits import ExitCode, print_error
@@ -114,7 +115,7 @@ _COMMANDS: Final[dict[str, dict[str, Callable[..., ExitCode | None]]]] = {
         "stats": stats,
         "explain": explain,
     },
-    "Move": {"import": import_, "export": export},
+    "Move": {"import": import_, "export": export, "copy": copy},
     "Maintain": {"check": check, "repair": repair, "optimize": optimize, "erase": erase},
     "Prove": {"conformance": conformance},
 }
