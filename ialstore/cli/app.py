@@ -17,6 +17,7 @@ from ialstore.cli.compare import compare
 from ialstore.cli.config import check_config
 from ialstore.cli.conformance import conformance
 from ialstore.cli.context import context
+from ialstore.cli.copy import copy
 from ialstore.cli.demo import demo
 from ialstore.cli.erase import erase
 from ialstore.cli.exits import ExitCode, print_error
@@ -115,7 +116,7 @@ _COMMANDS: Final[dict[str, dict[str, Callable[..., ExitCode | None]]]] = {
         "stats": stats,
         "explain": explain,
     },
-    "Move": {"import": import_, "export": export},
+    "Move": {"import": import_, "export": export, "copy": copy},
     "Maintain": {"check": check, "repair": repair, "optimize": optimize, "erase": erase},
     "Prove": {"conformance": conformance, "compare": compare},
 }
