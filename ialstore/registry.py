@@ -169,6 +169,12 @@ BUILT_IN: Final = (
         "ialstore_backends.token_counters:TiktokenCounter",
         "ialstore[tiktoken]",
     ),
+    Registration(
+        "vector",
+        "dynamodb-vector",
+        "ialstore_backends.dynamodb_vector:DynamoVectorIndex",
+        "ialstore[dynamodb]",
+    ),
     Registration("vector", "faiss", "ialstore_backends.faiss:FaissVectorIndex", "ialstore[faiss]"),
     Registration(
         "vector", "lsh+dynamodb", "ialstore_backends.lsh:LshDynamoIndex", "ialstore[dynamodb]"

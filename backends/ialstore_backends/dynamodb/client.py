@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DynamoClient"]
 
-_READS: Final = frozenset({"BatchGetItem", "GetItem", "Query", "Scan"})
+_READS: Final = frozenset({"BatchGetItem", "GetItem", "Query", "Scan", "SearchVectors"})
 _WRITES: Final = frozenset({"BatchWriteItem", "DeleteItem", "PutItem", "UpdateItem"})
 _METERED: Final = _READS | _WRITES
 _FIRST_PAUSE_SECONDS: Final = 0.05
@@ -307,7 +307,11 @@ def _units(operation: str, answer: dict[str, Any], params: dict[str, Any]) -> Un
     parts = cast("list[dict[str, Any]]", reported if isinstance(reported, list) else [reported])
     used = sum(float(part.get("CapacityUnits", 0)) for part in parts)
     if operation in _WRITES:
-        return Units(write=used, requests=1)
+        of_vectors = sum(_vector_write_bytes(part) for part in parts)
+        return Units(write=used, requests=1, vector_write_bytes=of_vectors)
+    if operation == "SearchVectors":
+        examined = sum(int(part["VectorSearchRequestBytes"]) for part in parts)
+        return Units(requests=1, vector_search_bytes=examined)
     if operation == "Query" and not used:
         # DynamoDB bills the smallest read for a query that finds nothing; DynamoDB Local does not.
         used = 1.0 if params.get("ConsistentRead") else 0.5
@@ -318,6 +322,12 @@ def _units(operation: str, answer: dict[str, Any], params: dict[str, Any]) -> Un
         done = len(asked["Keys"]) - len(left)
         used = max(used, done * (1.0 if asked["ConsistentRead"] else 0.5))
     return Units(read=used, requests=1)
+
+
+def _vector_write_bytes(part: dict[str, Any]) -> int:
+    """Return what a write to one table wrote to its vector indexes."""
+    indexes: dict[str, dict[str, float]] = part.get("VectorIndexes") or {}
+    return sum(int(one["VectorWriteRequestBytes"]) for one in indexes.values())
 
 
 _FAILURES: Final = (BotoCoreError, ValueError, KeyError)

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ialstore_backends.dynamodb.table import Item
 
-__all__ = ["item_bytes"]
+__all__ = ["FLOAT_BYTES", "item_bytes"]
+
+FLOAT_BYTES = 4
+"""Of a number of a vector that is in a vector index, however many digits were sent."""
 
 
 def item_bytes(item: Item, *, is_wire: bool = False) -> int:
@@ -30,6 +33,8 @@ def _value_bytes(value: dict[str, Any], is_wire: bool) -> int:  # noqa: FBT001 -
         return sum(_binary_bytes(one, is_wire) for one in held)
     if kind == "N":
         return _number_bytes(held)
+    if kind == "L":
+        return FLOAT_BYTES * len(held)
     return 1  # BOOL; the tables hold no other kinds
 
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from ialstore.capabilities import VectorCapabilities
-from ialstore.errors import ConfigurationError, StoreNotReadyError
-from ialstore.listing import Rows
-from ialstore.model import EraseReport, OptimizeReport
-from ialstore.vector import VectorIndex
-from ialstore.vector_model import EncodedRecord, IndexSpec, SearchQuery, SearchResult
 from ialstore_backends._late import require
 from ialstore_backends.dynamodb.access import RowAccess
 from ialstore_backends.dynamodb.options import table_prefix
@@ -23,22 +17,23 @@ from ialstore_backends.lsh.maintenance import Maintenance
 from ialstore_backends.lsh.options import LshOptions
 from ialstore_backends.lsh.policy import policy
 from ialstore_backends.lsh.reading import EmbeddingReader
+from ialstore_backends.lsh.rows import CodedRows
 from ialstore_backends.lsh.table import TABLE, Chunks, EmbeddingTable
+from ialstore_backends.lsh.table_index import EmbeddingTableIndex
 from ialstore_backends.lsh.writing import EmbeddingWriter
 
 if TYPE_CHECKING:
     from botocore.session import Session
 
-    from ialstore.component import Access, Progress, StoreSettings
+    from ialstore.component import Access, StoreSettings
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
+    from ialstore.vector_model import IndexSpec, SearchQuery, SearchResult
 
 __all__ = ["LshDynamoIndex"]
 
-_ROUNDS: Final = 3
 
-
-class LshDynamoIndex(VectorIndex):
+class LshDynamoIndex(EmbeddingTableIndex):
     """Vectors in a table of DynamoDB, for any number of threads, processes and hosts.
 
     Args:
@@ -85,13 +80,14 @@ class LshDynamoIndex(VectorIndex):
         model = embedding_model(prefix)
         self._client = DynamoClient(options, session)
         self._side_by_side = SideBySide()
+        chunks = Chunks(options.chunks)
         self._table = EmbeddingTable(
-            model=model,
+            name=f"{prefix}{TABLE}",
             client=self._client,
             access=RowAccess(self._client, f"{prefix}{TABLE}", self._side_by_side),
             side_by_side=self._side_by_side,
-            chunks=Chunks(options.chunks),
-            codec=codec,
+            chunks=chunks,
+            rows=CodedRows(model, chunks, codec, spec),
             spec=spec,
         )
         layout: dict[str, int | str] = {
@@ -104,11 +100,6 @@ class LshDynamoIndex(VectorIndex):
         self._writer = EmbeddingWriter(self._table, self._reader)
         self._searcher = GsiSearch(spec, options.chunks)
         self._maintenance = Maintenance(self._table, self._reader)
-
-    @property
-    def table(self) -> str:
-        """Name of the table."""
-        return self._table.name
 
     @property
     def capabilities(self) -> VectorCapabilities:
@@ -129,73 +120,6 @@ class LshDynamoIndex(VectorIndex):
         table = f"{table_prefix(url)}{TABLE}"
         return policy(table, options, access, user_id=user_id, account=account)
 
-    # -- the table and its spec -----------------------------------------------------------------
-
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
-        found = self._schema.layout(op)
-        if found is None:
-            raise StoreNotReadyError(f"{self.table} is not set up; run ialstore setup")
-        for difference in self._schema.of_layout(found):
-            raise ConfigurationError(f"{self.table}: {difference}")
-        return IndexSpec(int(found["dimension"]), str(found["metric"]), str(found["model"]))
-
-    def _setup(self, op: Operation) -> None:
-        spec = self.spec
-        beside: dict[str, int | str] = {
-            "dimension": spec.dimension,
-            "metric": spec.metric,
-            "model": spec.model,
-        }
-        self._schema.create(op, beside)
-        self._bind(op)
-
-    def _check(self, op: Operation) -> list[str]:
-        differences = self._schema.differences(op)
-        try:
-            of_spec = super()._check(op)
-        except StoreNotReadyError:  # it is said already
-            of_spec = []
-        return list(dict.fromkeys([*differences, *of_spec]))
-
-    def _close(self) -> None:
-        self._side_by_side.close()
-        self._client.close()
-
-    def _after_fork(self) -> None:  # pragma: no cover - runs in forked children only
-        self._side_by_side.forget()
-
-    # -- writing --------------------------------------------------------------------------------
-
-    def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
-        self._writer.put(op, [(user_id, record) for record in records])
-
-    def _load(self, op: Operation, records: Sequence[tuple[str, EncodedRecord]]) -> None:
-        last = {(user_id, record.id): (user_id, record) for user_id, record in records}
-        self._writer.put(op, list(last.values()))
-
-    def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
-        return self._writer.delete(op, [self._table.chunks.key(user_id, one) for one in ids])
-
-    def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
-        return self._writer.remove(op, user_id, session_id)
-
-    def _erase(self, op: Operation, user_id: str) -> EraseReport:
-        removed = remaining = 0
-        for _ in range(_ROUNDS):
-            removed += self._writer.remove(op, user_id, None)
-            op.renew()
-            remaining = self._reader.count(op, user_id, strong=True)
-            if not remaining:
-                break
-        return EraseReport(
-            vectors=removed,
-            remaining=remaining,
-            out_of_reach=("backups, point-in-time recovery, streams and exports of the table",),
-        )
-
-    def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
-        return self._maintenance.run(op, user_id, progress)
-
     # -- reading --------------------------------------------------------------------------------
 
     def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
@@ -206,17 +130,3 @@ class LshDynamoIndex(VectorIndex):
             op.note("cells", found.cells)
             op.note("rounds", found.rounds)
         return found.ranking.result()
-
-    def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, EncodedRecord]:
-        found = self._reader.records(op, user_id, ids, strong=is_strong(op))
-        return {one.id: one for one in found if one.expires is None or one.expires > op.now}
-
-    def _ids(self, op: Operation, user_id: str, limit: int, after: str | None) -> Rows[str]:
-        return self._reader.live_ids(op, user_id, limit, after, strong=is_strong(op))
-
-    def _count(self, op: Operation, user_id: str) -> int:
-        return self._reader.count(op, user_id, strong=is_strong(op))
-
-    def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
-        users = sorted(user for user in self._reader.users(op) if user > (after or ""))
-        return Rows(users[:limit], more=len(users) > limit)
