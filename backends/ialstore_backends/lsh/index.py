@@ -16,15 +16,15 @@ from ialstore_backends._late import require
 from ialstore_backends.dynamodb.access import RowAccess
 from ialstore_backends.dynamodb.options import table_prefix
 from ialstore_backends.dynamodb.parallel import SideBySide
-from ialstore_backends.dynamodb.table import DRIVERS, is_strong
+from ialstore_backends.dynamodb.table import DRIVERS
 from ialstore_backends.lsh.codec import ERRORS, VectorCodec
-from ialstore_backends.lsh.gsi import MIN_RECALL, GsiSearch
-from ialstore_backends.lsh.maintenance import Maintenance
+from ialstore_backends.lsh.gsi import MIN_RECALL
+from ialstore_backends.lsh.gsi_layout import GsiLayout
 from ialstore_backends.lsh.options import LshOptions
+from ialstore_backends.lsh.packed.layout import PackedLayout
+from ialstore_backends.lsh.packed.rows import RowKeys
 from ialstore_backends.lsh.policy import policy
-from ialstore_backends.lsh.reading import EmbeddingReader
 from ialstore_backends.lsh.table import TABLE, Chunks, EmbeddingTable
-from ialstore_backends.lsh.writing import EmbeddingWriter
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LshDynamoIndex"]
 
-_ROUNDS: Final = 3
+_OUT_OF_REACH: Final = ("backups, point-in-time recovery, streams and exports of the table",)
 
 
 class LshDynamoIndex(VectorIndex):
@@ -82,7 +82,7 @@ class LshDynamoIndex(VectorIndex):
         from ialstore_backends.dynamodb.definition import Schema
         from ialstore_backends.lsh.schema import embedding_model
 
-        model = embedding_model(prefix)
+        model = embedding_model(prefix, options.layout)
         self._client = DynamoClient(options, session)
         self._side_by_side = SideBySide()
         self._table = EmbeddingTable(
@@ -91,6 +91,7 @@ class LshDynamoIndex(VectorIndex):
             access=RowAccess(self._client, f"{prefix}{TABLE}", self._side_by_side),
             side_by_side=self._side_by_side,
             chunks=Chunks(options.chunks),
+            row_keys=RowKeys(options.chunks),
             codec=codec,
             spec=spec,
         )
@@ -100,10 +101,11 @@ class LshDynamoIndex(VectorIndex):
             "codec": options.codec,
         }
         self._schema = Schema(self._client, model, options, layout)
-        self._reader = EmbeddingReader(self._table)
-        self._writer = EmbeddingWriter(self._table, self._reader)
-        self._searcher = GsiSearch(spec, options.chunks)
-        self._maintenance = Maintenance(self._table, self._reader)
+        self._layout: GsiLayout | PackedLayout = (
+            GsiLayout(self._table)
+            if options.layout == "gsi"
+            else PackedLayout(self._table, options.cache_bytes)
+        )
 
     @property
     def table(self) -> str:
@@ -114,6 +116,11 @@ class LshDynamoIndex(VectorIndex):
     def capabilities(self) -> VectorCapabilities:
         """What this index can do."""
         return self._capabilities
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of codes that this process holds."""
+        return self._layout.held_bytes
 
     @classmethod
     def from_url(cls, url: StoreURL, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> Self:
@@ -164,59 +171,42 @@ class LshDynamoIndex(VectorIndex):
     def _after_fork(self) -> None:  # pragma: no cover - runs in forked children only
         self._side_by_side.forget()
 
-    # -- writing --------------------------------------------------------------------------------
+    # -- calls ----------------------------------------------------------------------------------
 
     def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
-        self._writer.put(op, [(user_id, record) for record in records])
+        self._layout.upsert(op, user_id, records)
 
     def _load(self, op: Operation, records: Sequence[tuple[str, EncodedRecord]]) -> None:
-        last = {(user_id, record.id): (user_id, record) for user_id, record in records}
-        self._writer.put(op, list(last.values()))
+        if isinstance(self._layout, GsiLayout):
+            self._layout.load(op, records)
+        else:
+            super()._load(op, records)
 
     def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
-        return self._writer.delete(op, [self._table.chunks.key(user_id, one) for one in ids])
+        return self._layout.delete(op, user_id, ids)
 
     def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
-        return self._writer.remove(op, user_id, session_id)
+        return self._layout.delete_session(op, user_id, session_id)
 
     def _erase(self, op: Operation, user_id: str) -> EraseReport:
-        removed = remaining = 0
-        for _ in range(_ROUNDS):
-            removed += self._writer.remove(op, user_id, None)
-            op.renew()
-            remaining = self._reader.count(op, user_id, strong=True)
-            if not remaining:
-                break
-        return EraseReport(
-            vectors=removed,
-            remaining=remaining,
-            out_of_reach=("backups, point-in-time recovery, streams and exports of the table",),
-        )
+        removed, remaining = self._layout.erase(op, user_id)
+        return EraseReport(vectors=removed, remaining=remaining, out_of_reach=_OUT_OF_REACH)
 
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
-        return self._maintenance.run(op, user_id, progress)
-
-    # -- reading --------------------------------------------------------------------------------
+        return self._layout.optimize(op, user_id, progress)
 
     def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
-        source = self._reader.source(op)
-        found = self._searcher.run(source, query, op.now, strong=is_strong(op))
-        op.note("plan", found.plan)
-        if found.rounds:
-            op.note("cells", found.cells)
-            op.note("rounds", found.rounds)
-        return found.ranking.result()
+        return self._layout.search(op, query)
 
     def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, EncodedRecord]:
-        found = self._reader.records(op, user_id, ids, strong=is_strong(op))
-        return {one.id: one for one in found if one.expires is None or one.expires > op.now}
+        return self._layout.get(op, user_id, ids)
 
     def _ids(self, op: Operation, user_id: str, limit: int, after: str | None) -> Rows[str]:
-        return self._reader.live_ids(op, user_id, limit, after, strong=is_strong(op))
+        return self._layout.ids(op, user_id, limit, after)
 
     def _count(self, op: Operation, user_id: str) -> int:
-        return self._reader.count(op, user_id, strong=is_strong(op))
+        return self._layout.count(op, user_id)
 
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
-        users = sorted(user for user in self._reader.users(op) if user > (after or ""))
+        users = sorted(user for user in self._layout.users(op) if user > (after or ""))
         return Rows(users[:limit], more=len(users) > limit)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ialstore_backends.dynamodb.parallel import SideBySide
     from ialstore_backends.dynamodb.table import Item
     from ialstore_backends.lsh.codec import VectorCodec
+    from ialstore_backends.lsh.packed.rows import RowKeys
     from ialstore_backends.lsh.schema import EmbeddingRow
 
 __all__ = ["SIMILARITY_INDEX", "TABLE", "Chunks", "EmbeddingTable", "key_of", "user_of"]
@@ -58,6 +59,7 @@ class EmbeddingTable:
     access: RowAccess
     side_by_side: SideBySide
     chunks: Chunks
+    row_keys: RowKeys
     codec: VectorCodec
     spec: IndexSpec
 
