@@ -40,7 +40,7 @@ class Prediction:
 
     def __init__(self, spec: IndexSpec, options: LshOptions) -> None:
         self._spec = spec
-        self._model = embedding_model("")
+        self._model = embedding_model("", "gsi")
         self._chunks = Chunks(options.chunks)
         self._codec = VectorCodec(options.codec, options.compression)
         (index,) = table_definition(self._model)["GlobalSecondaryIndexes"]

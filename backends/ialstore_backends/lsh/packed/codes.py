@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ialstore_backends.lsh.packed.entries import keys_of
 from ialstore_backends.lsh.packed.rotation import rotation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -86,29 +87,45 @@ def prepare(vector: Floats, mean: Floats, metric: str) -> Query:
 
 
 class Codes:
-    """Entries in the form in which they are searched: about 70 bytes each at 384 dimensions."""
+    """Entries in the form in which they are searched: about 76 bytes each at 384 dimensions."""
 
     def __init__(self, layout: EntryFormat, entries: Entries) -> None:
         self.layout = layout
-        self.tags: NDArray[np.uint32] = entries["tag"].copy()
-        self.generations: NDArray[np.uint8] = entries["generation"].copy()
+        self.keys: NDArray[np.uint64] = keys_of(entries)
+        self.generations: NDArray[np.uint32] = entries["generation"].copy()
         self.sessions: NDArray[np.uint16] = entries["session"].copy()
         self.about: NDArray[np.uint32] = entries["about"].copy()
         self._words = np.ascontiguousarray(_words(entries["code"]).T)
         self._ones: NDArray[np.uint16] = bit_counts(self._words).sum(axis=0, dtype=np.uint16)
         self.factors = layout.factors(entries)
-        self._squares = None
+        self._squares: Floats | None = None
         if layout.has_length:
             self._squares = np.square(layout.lengths(entries))
 
     def __len__(self) -> int:
-        return len(self.tags)
+        return len(self.keys)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Codes]) -> Codes:
+        """Return the codes of several together; there is at least one."""
+        made = cls.__new__(cls)
+        made.layout = parts[0].layout
+        made.keys = np.concatenate([one.keys for one in parts])
+        made.generations = np.concatenate([one.generations for one in parts])
+        made.sessions = np.concatenate([one.sessions for one in parts])
+        made.about = np.concatenate([one.about for one in parts])
+        made._words = np.concatenate([one._words for one in parts], axis=1)
+        made._ones = np.concatenate([one._ones for one in parts])
+        made.factors = np.concatenate([one.factors for one in parts])
+        squares = [one._squares for one in parts if one._squares is not None]
+        made._squares = np.concatenate(squares) if squares else None
+        return made
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
         columns: list[NDArray[Any] | None] = [
-            self.tags,
+            self.keys,
             self.generations,
             self.sessions,
             self.about,

@@ -20,6 +20,7 @@ from ialstore_backends.lsh.packed.entries import (
     are_dead,
     are_expired,
     hours,
+    keys_of,
     role_codes,
     winners,
 )
@@ -87,12 +88,13 @@ class Filter:
 
 
 class View:
-    """All codes that a search sees: those of cells, and the tail, of each tag the newest."""
+    """All codes that a search sees: those of cells, and the tail, of each key the newest."""
 
     def __init__(self, layout: EntryFormat, cells: Codes, tail: Entries) -> None:
-        again = np.flatnonzero(np.isin(cells.tags, tail["tag"]))
+        again = np.flatnonzero(np.isin(cells.keys, keys_of(tail)))
         before = np.zeros(len(again), layout.dtype)
-        before["tag"], before["generation"] = cells.tags[again], cells.generations[again]
+        before["tag"] = (cells.keys[again] & np.uint64(0xFFFF_FFFF)).astype(np.uint32)
+        before["generation"], before["about"] = cells.generations[again], cells.about[again]
         chosen = np.sort(winners(np.concatenate([before, tail])))
         from_cells = chosen < len(again)
         self.cells = cells
@@ -123,24 +125,24 @@ class View:
 
 @dataclass(slots=True, eq=False)
 class Ranking:
-    """Tags by falling estimate, and how far they have been looked at.
+    """Keys by falling estimate, and how far they have been looked at.
 
     Attributes:
-        tags: of what passes the filter, best first, as far as they may be needed.
+        keys: of what passes the filter, best first, as far as they may be needed.
         examined: codes that passed.
         first: rows of the first round.
         k: hits wanted.
         done: rows asked for so far.
     """
 
-    tags: NDArray[np.uint32]
+    keys: NDArray[np.uint64]
     examined: int
     first: int
     k: int
     done: int = field(default=0)
 
     def next_rows(self, hits: int) -> list[int]:
-        """Return the tags of the rows to read next; none when the search is over.
+        """Return the keys of the rows to read next; none when the search is over.
 
         Args:
             hits: rows read so far that are there and pass the filter.
@@ -151,7 +153,7 @@ class Ranking:
             more = 2 * (self.k - hits)
         else:
             return []
-        found: list[int] = self.tags[self.done : self.done + more].tolist()
+        found: list[int] = self.keys[self.done : self.done + more].tolist()
         self.done += len(found)
         return found
 
@@ -196,7 +198,14 @@ def cells_to_read(
     return [cell for cell in order[:count].tolist() if cell not in held]
 
 
-def rank(view: View, search: Search, calibration: Calibration | None, *, complete: bool) -> Ranking:
+def rank(
+    view: View,
+    search: Search,
+    calibration: Calibration | None,
+    *,
+    complete: bool,
+    at_least: int = 0,
+) -> Ranking:
     """Return what to look at.
 
     Args:
@@ -204,10 +213,11 @@ def rank(view: View, search: Search, calibration: Calibration | None, *, complet
         search: what is searched for.
         calibration: of the head; None of a user who has none yet.
         complete: whether the view has all cells.
+        at_least: keys that the ranking has, as long as there are so many.
     """
     k, effort = search.k, search.effort
-    tags, estimates = _estimates(view, search)
-    examined = len(tags)
+    keys, estimates = _estimates(view, search)
+    examined = len(keys)
     wide = _width(effort)
     if calibration is None:
         window = _UNCALIBRATED * search.query.factor * view.median_factor
@@ -219,29 +229,30 @@ def rank(view: View, search: Search, calibration: Calibration | None, *, complet
     delta *= max(1.0, 1 - _FEW_HITS * math.log10(k / NEIGHBOURS))
     if effort == 1 and examined <= _EVERYTHING:
         most, delta = max(most, _EVERYTHING), math.inf
-    reserve = min(examined, most + 4 * k)  # for rows that turn out to be gone
+    # For rows that turn out to be gone.
+    reserve = min(examined, max(most + 4 * k, at_least))
     if reserve < examined:
         best = np.argpartition(-estimates, reserve - 1)[:reserve]
-        tags, estimates = tags[best], estimates[best]
-    order = np.lexsort((tags, -estimates))
-    tags, estimates = tags[order], estimates[order]
+        keys, estimates = keys[best], estimates[best]
+    order = np.lexsort((keys, -estimates))
+    keys, estimates = keys[order], estimates[order]
     least = float(estimates[min(k, examined) - 1]) - delta if examined else 0.0
     first = min(int(np.searchsorted(-estimates, -least, side="right")), most)
-    return Ranking(tags, examined, first, k)
+    return Ranking(keys, examined, first, k)
 
 
-def _estimates(view: View, search: Search) -> tuple[NDArray[np.uint32], Floats]:
-    """Return tags and estimates of the codes that pass."""
+def _estimates(view: View, search: Search) -> tuple[NDArray[np.uint64], Floats]:
+    """Return keys and estimates of the codes that pass."""
     parts = [
-        (codes.tags[passes], codes.estimates(search.query)[passes])
+        (codes.keys[passes], codes.estimates(search.query)[passes])
         for codes, passes in zip(
             (view.cells, view.tail), view.passing(search.chosen, search.k), strict=True
         )
         if passes.any()
     ]
     if not parts:
-        return np.zeros(0, np.uint32), np.zeros(0, np.float32)
-    return np.concatenate([tags for tags, _ in parts]), np.concatenate([one for _, one in parts])
+        return np.zeros(0, np.uint64), np.zeros(0, np.float32)
+    return np.concatenate([keys for keys, _ in parts]), np.concatenate([one for _, one in parts])
 
 
 def _width(effort: float | None) -> float:
