@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeGuard, TypeVar, Unpack, cast
 
+from ialstore._toml import read_toml
 from ialstore.errors import ConfigurationError
 from ialstore.limits import DEFAULT_TIMEOUT_SECONDS
 from ialstore.operation import check_span
@@ -143,7 +144,7 @@ def load_config(source: ConfigSource = None, *, environ: Mapping[str, str] | Non
             f"a configuration is a URL, a .toml file or a dict, not {type(source).__name__}"
         )
     path = _file(source, environ)
-    tables = {} if path is None else _read_file(path)
+    tables = {} if path is None else read_toml(path)
     overrides = _from_environment(environ)
     for section, keys in overrides.items():
         table = tables.setdefault(section, {})
@@ -234,21 +235,6 @@ def _file(source: str | Path | None, environ: Mapping[str, str]) -> Path | None:
         return Path(named)
     default = Path(DEFAULT_FILE)
     return default if default.exists() else None
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    import tomllib  # slow to import; only a file needs it
-
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
-    except RecursionError as error:
-        raise ConfigurationError(f"{path} is nested too deep") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is not UTF-8") from error
-    except ValueError as error:  # TOMLDecodeError is one; so is what a path with NUL raises
-        raise ConfigurationError(f"{path} is not TOML: {error}") from error
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -13,9 +13,11 @@ from ialstore._version import __version__
 from ialstore.cli.backends import backends
 from ialstore.cli.check import check
 from ialstore.cli.common import ConfigOption, DebugOption, JsonOption, UrlOption, framed
+from ialstore.cli.compare import compare
 from ialstore.cli.config import check_config
 from ialstore.cli.conformance import conformance
 from ialstore.cli.context import context
+from ialstore.cli.copy import copy
 from ialstore.cli.demo import demo
 from ialstore.cli.erase import erase
 from ialstore.cli.exits import ExitCode, print_error
@@ -114,9 +116,9 @@ _COMMANDS: Final[dict[str, dict[str, Callable[..., ExitCode | None]]]] = {
         "stats": stats,
         "explain": explain,
     },
-    "Move": {"import": import_, "export": export},
+    "Move": {"import": import_, "export": export, "copy": copy},
     "Maintain": {"check": check, "repair": repair, "optimize": optimize, "erase": erase},
-    "Prove": {"conformance": conformance},
+    "Prove": {"conformance": conformance, "compare": compare},
 }
 """By the heading that ``--help`` puts above them."""
 

@@ -64,6 +64,32 @@ def test_what_was_announced_is_remembered_for_a_while(
     assert requests(store, say(days=1.1)) == 3
 
 
+def test_a_lease_is_not_renewed_by_using_it(
+    store: DynamoConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S9: what is removed ten minutes after a mark, no process may still believe to be listed."""
+    began = time.monotonic()
+    assert requests(store, say()) == 3
+    for share, expected in ((0.5, 1), (0.9, 1), (1.1, 3)):
+        now = began + share * directory.LEASE_SECONDS
+        monkeypatch.setattr(time, "monotonic", lambda at=now: at)
+        later = say(days=share * directory.LEASE_SECONDS / 86_400)
+        assert requests(store, later) == expected, f"after {share} of the lease"
+
+
+def test_the_activity_of_a_steady_conversation_is_exact_to_ten_minutes(
+    store: DynamoConversationStore,
+) -> None:
+    """S9: nobody pauses for ten minutes, and yet the session is not listed as of its beginning."""
+    for minutes in range(0, 60, 4):
+        message = say(days=minutes / 1440)
+        store.append(message)
+        (session,) = store.sessions("u")
+        assert session.last_active is not None
+        behind = message.created_at - session.last_active
+        assert behind <= timedelta(seconds=directory.LEASE_SECONDS), f"after {minutes} minutes"
+
+
 def test_no_process_remembers_without_bound(
     store: DynamoConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

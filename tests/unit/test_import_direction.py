@@ -26,6 +26,8 @@ LAYERS = (
         "listing",
         "model",
         "operation",
+        "prices",
+        "recall",
         "url",
         "vector_model",
     ),

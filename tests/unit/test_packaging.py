@@ -21,6 +21,7 @@ RUN_TIME_EXTRAS = {
     "opentelemetry",
     "prometheus",
     "redis",
+    "report",
     "sentence-transformers",
     "tiktoken",
     "zstd",

@@ -47,7 +47,7 @@ from ialstore.errors import (
 )
 from ialstore_backends._late import Late
 from ialstore_backends.dynamodb.table import ConditionFailedError
-from ialstore_backends.dynamodb.transport import Transport, TransportError
+from ialstore_backends.dynamodb.transport import AwsTransport, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,7 +120,7 @@ class DynamoClient:
         self._options = options
         self._session = session
         self._driver = Late(self._make, inherited=False)
-        self._transport: Transport | None = None
+        self._transport: AwsTransport | None = None
 
     @property
     def endpoint(self) -> str:
@@ -206,7 +206,7 @@ class DynamoClient:
             self._driver.forget()
 
     def _make(self) -> Any:
-        transport = Transport()
+        transport = AwsTransport()
         try:
             session = self._session or _session(self._options)
             client = session.create_client(
@@ -229,7 +229,7 @@ class DynamoClient:
         def send(request: AWSPreparedRequest, **_: Any) -> Any:
             if get_environ_proxies(request.url):
                 return None  # botocore knows how to reach the service by a proxy
-            return transport.send(request, _ends_at.get())
+            return transport.send_prepared(request, _ends_at.get())
 
         client.meta.events.register("before-send.dynamodb", send)
         client.meta.events.register("before-parse.dynamodb", _keep_raw)

@@ -99,17 +99,18 @@ class Directory:
             at = id_microseconds(message.id)
             key = (message.user_id, message.session_id, keys.day_of(message.id))
             newest[key] = max(at, newest.get(key, 0))
+        unknown_days, unknown_sessions = self._unknown_days(newest), self._unknown_sessions(newest)
         calls: list[Callable[[], None]] = []
-        for user_id, year, days in _by_year(self._unknown_days(newest)):
+        for user_id, year, days in _by_year(unknown_days):
             calls.append(partial(self._add_days, op, user_id, year, days))
-        for (user_id, session_id), days, active in self._unknown_sessions(newest):
+        for (user_id, session_id), days, active in unknown_sessions:
             calls.append(partial(self._add_session, op, user_id, session_id, days, active))
         try:
             self._side_by_side.run(calls)
         except IalStoreError as error:
             error.outcome = Outcome.NOT_APPLIED  # of the messages
             raise
-        self._remember(newest)
+        self._remember(unknown_days, unknown_sessions)
         for user_id, session_id, day in newest:
             self.saw(user_id, session_id, day)
             self.saw(user_id, None, day)
@@ -136,14 +137,20 @@ class Directory:
         lease = self._leases.get((user_id, session_id, day))
         return lease if lease is not None and lease.ends_at > time.monotonic() else None
 
-    def _remember(self, newest: dict[tuple[str, str, int], int]) -> None:
+    def _remember(
+        self,
+        days: Iterable[tuple[str, int]],
+        sessions: Iterable[tuple[tuple[str, str], list[int], int]],
+    ) -> None:
+        """Take note of what was announced just now; what was not keeps the lease that it has."""
         ends_at = time.monotonic() + LEASE_SECONDS
+        found = {(user_id, "", day): 0 for user_id, day in days}
+        for (user_id, session_id), listed_days, active in sessions:
+            found |= {(user_id, session_id, day): active for day in listed_days}
         with self._lock:
-            for (user_id, session_id, day), at in newest.items():
-                for key, active in (((user_id, session_id, day), at), ((user_id, "", day), 0)):
-                    if self._lease(*key) is None or active > self._leases[key].active:
-                        self._leases.pop(key, None)
-                        self._leases[key] = _Lease(ends_at, active)
+            for key, active in found.items():
+                self._leases.pop(key, None)
+                self._leases[key] = _Lease(ends_at, active)
             while len(self._leases) > _LEASES:
                 self._leases.popitem(last=False)
 
