@@ -115,6 +115,13 @@ class Schema:
             except UnavailableError:
                 if self._described(op) is None:  # nobody else was quicker
                     raise
+            except StoreNotReadyError as error:
+                why = (
+                    "; not every service has vector indexes" if _VECTOR in self._definition else ""
+                )
+                raise StoreNotReadyError(
+                    f"DynamoDB does not accept the definition of {self._table}{why}"
+                ) from error
         self._await_active(op)
         if self._ttl(op) is None:
             self._call(

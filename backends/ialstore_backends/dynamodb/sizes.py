@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from ialstore.cost import Units, read_units
 
 if TYPE_CHECKING:
     from ialstore_backends.dynamodb.table import Item
 
-__all__ = ["FLOAT_BYTES", "item_bytes"]
+__all__ = ["FLOAT_BYTES", "item_bytes", "query_units"]
 
-FLOAT_BYTES = 4
+FLOAT_BYTES: Final = 4
 """Of a number of a vector that is in a vector index, however many digits were sent."""
+
+_PAGE_BYTES: Final = 1 << 20
+
+
+def query_units(sizes: Iterable[int], *, strong: bool) -> Units:
+    """Return what a query costs that reads items of these bytes.
+
+    A page ends at 1 MiB, and each is rounded up.
+    """
+    pages = [0]
+    for size in sizes:
+        if pages[-1] + size > _PAGE_BYTES:
+            pages.append(0)
+        pages[-1] += size
+    read = sum(read_units(one, strong=strong) for one in pages)
+    return Units(read=read, requests=len(pages))
 
 
 def item_bytes(item: Item, *, is_wire: bool = False) -> int:

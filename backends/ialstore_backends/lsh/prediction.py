@@ -11,7 +11,7 @@ from ialstore.ids import HIGHEST_ID, LOWEST_ID
 from ialstore.model import Consistency
 from ialstore.vector_model import Where, encode_record, encode_search
 from ialstore_backends.dynamodb.definition import table_definition
-from ialstore_backends.dynamodb.sizes import item_bytes
+from ialstore_backends.dynamodb.sizes import item_bytes, query_units
 from ialstore_backends.lsh.codec import VectorCodec
 from ialstore_backends.lsh.gsi import GsiSearch
 from ialstore_backends.lsh.hyperplanes import hash_range
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Prediction"]
 
-_PAGE_BYTES: Final = 1 << 20
 _BATCH_KEYS: Final = 100
 _EVERYTHING: Final = Where()
 
@@ -201,14 +200,7 @@ class _Stored:
         return records_of(list(map(_as_read, found)), self._prediction._spec)  # noqa: SLF001 - its other half
 
     def _query(self, items: Sequence[Item], *, strong: bool) -> None:
-        """Take note of a query: a page ends at 1 MiB, and each is rounded up."""
-        pages = [0]
-        for size in map(item_bytes, items):
-            if pages[-1] + size > _PAGE_BYTES:
-                pages.append(0)
-            pages[-1] += size
-        read = sum(read_units(one, strong=strong) for one in pages)
-        self.units += Units(read=read, requests=len(pages))
+        self.units += query_units(map(item_bytes, items), strong=strong)
 
 
 def _as_read(item: Item) -> Item:

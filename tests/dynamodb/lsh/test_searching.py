@@ -107,7 +107,7 @@ def test_an_entry_that_is_behind_its_row_is_corrected(
         """Show the index as it was before the changes."""
         if request.operation != "Query":
             return None
-        return Rewrite(lambda body: before.setdefault(request.body, body))
+        return Rewrite(reply=lambda body: before.setdefault(request.body, body))
 
     before: dict[bytes, bytes] = {}
     with FaultProxy(dynoxide.port) as proxy:
