@@ -62,7 +62,9 @@ if TYPE_CHECKING:
 __all__ = ["DynamoClient"]
 
 _READS: Final = frozenset({"BatchGetItem", "GetItem", "Query", "Scan"})
-_WRITES: Final = frozenset({"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"})
+_WRITES: Final = frozenset(
+    {"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"}
+)
 _METERED: Final = _READS | _WRITES
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 2.0

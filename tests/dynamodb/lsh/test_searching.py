@@ -182,14 +182,14 @@ def test_optimize_leaves_what_changed_meanwhile(
         UpdateExpression="REMOVE similarity_hash",
     )
     clock.advance(2)
-    rows = index._reader.rows_of_chunk  # noqa: SLF001 - where a writer comes in between
+    rows = index._layout._reader.rows_of_chunk  # noqa: SLF001 - where a writer comes in between
 
     def write_first(*args: Any, **given: Any) -> Any:
         found = list(rows(*args, **given))
         index.upsert(USER, [record(X, id=brief.id), record(Z, id=other.id)])
         return iter(found)
 
-    index._reader.rows_of_chunk = write_first  # type: ignore[method-assign]  # noqa: SLF001 - as above
+    index._layout._reader.rows_of_chunk = write_first  # type: ignore[method-assign]  # noqa: SLF001 - as above
     assert index.optimize(USER).removed == 0
     assert index.count(USER) == 2
     assert [hit.id for hit in index.search(USER, Z, 1, consistency=EVENTUAL)] == [other.id]

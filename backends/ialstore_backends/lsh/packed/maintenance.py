@@ -17,6 +17,7 @@ import numpy as np
 from ialstore.errors import CorruptError
 from ialstore.model import OptimizeReport
 from ialstore_backends.dynamodb.rows import is_live
+from ialstore_backends.lsh.packed.codes import directions
 from ialstore_backends.lsh.packed.entries import (
     are_dead,
     keys_of,
@@ -34,7 +35,7 @@ from ialstore_backends.lsh.packed.rows import (
     packed_records,
 )
 from ialstore_backends.lsh.packed.tail import Stored, fence_version, segments_of
-from ialstore_backends.lsh.packed.writing import Written, directions
+from ialstore_backends.lsh.packed.writing import Written
 
 if TYPE_CHECKING:
     from ialstore.component import Progress
@@ -174,7 +175,8 @@ class PackedMaintenance:
             return False
         due_at = opened.number + self._segments_until_due(user_id, made.count)
         op.renew()
-        if not self._tail.switch(op, user_id, made.head, _flat(new, made), opened.fence, due_at):
+        flat = _flat(new, made)
+        if not self._tail.switch(op, user_id, made.head, flat=flat, fence=opened.fence, due=due_at):
             return self._lost(op, user_id, new, made)
         merged = [
             self._tail.segment_key(user_id, number, opened.version) for number in stored.segments
@@ -220,7 +222,9 @@ class PackedMaintenance:
             op.renew()
             flat = _flat(new, made)
             anew = current, version, number
-            if self._tail.switch(op, user_id, made.head, flat, opened.fence, due_at, anew):
+            if self._tail.switch(
+                op, user_id, made.head, flat=flat, fence=opened.fence, due=due_at, anew=anew
+            ):
                 old = None if stored.head is None else stored.head.head
                 stale = self._tail.read(op, user_id, strong=True).old
                 mean = [self._tail.mean_key(user_id, opened.version)] if opened.has_mean else []
@@ -269,14 +273,14 @@ class PackedMaintenance:
         entries = self._layout.encode(residuals, sign_bits(residuals), self._known(written))
         return [one.tobytes() for one in entries]
 
-    def _put_cells(
-        self, op: Operation, user_id: str, new: Head, made: Rebuilt, fence: int
-    ) -> bool:
+    def _put_cells(self, op: Operation, user_id: str, new: Head, made: Rebuilt, fence: int) -> bool:
         """Write the cells; return whether nobody began a rebuild later."""
         if new.facts.flat:
             return True
         puts = [
-            partial(self._tail.put_cell, op, user_id, new.facts.epoch, number, fence, cell)
+            partial(
+                self._tail.put_cell, op, user_id, new.facts.epoch, number, fence=fence, cell=cell
+            )
             for number, cell in enumerate(made.cells)
         ]
         return all(self._table.side_by_side.run(puts))
@@ -383,9 +387,7 @@ class PackedMaintenance:
         missing: list[Written] = []
         for page in self._pages(op, user_id, done):
             missing += [
-                one
-                for one in self._as_written(page)
-                if codes.pop(one.key, -1) < one.generation
+                one for one in self._as_written(page) if codes.pop(one.key, -1) < one.generation
             ]
         op.note("mended", len(missing) + len(codes))
         op.renew()

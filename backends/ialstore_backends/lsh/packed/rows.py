@@ -101,7 +101,9 @@ def id_of(row: Item) -> str:
         text = base64.b64decode(row["id"]["B"], validate=True).hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:32]}"
     except DAMAGE as error:
-        raise CorruptError("a stored vector has no id; erase the user, and load it again") from error
+        raise CorruptError(
+            "a stored vector has no id; erase the user, and load it again"
+        ) from error
 
 
 def is_vector(row: Item, now: int) -> bool:

@@ -398,12 +398,10 @@ class TailTable:
             **self._key(user_id, _mean_key(version)),
             "m": {"B": mean.astype("<f4").tobytes()},
         }
-        self._client.call(
-            op, "PutItem", {"TableName": self._table.name, "Item": item}, place=CODES
-        )
+        self._client.call(op, "PutItem", {"TableName": self._table.name, "Item": item}, place=CODES)
 
     def put_cell(
-        self, op: Operation, user_id: str, epoch: int, number: int, fence: int, cell: bytes
+        self, op: Operation, user_id: str, epoch: int, number: int, *, fence: int, cell: bytes
     ) -> bool:
         """Write a cell; return whether no higher fence has written it."""
         item = {
@@ -430,6 +428,7 @@ class TailTable:
         op: Operation,
         user_id: str,
         head: bytes,
+        *,
         flat: bytes | None,
         fence: int,
         due: int,
@@ -455,9 +454,7 @@ class TailTable:
         if anew is not None:
             seen, version, number = anew
             condition += " AND w = :w"
-            expression = (
-                "SET d = :d, w = w + :one, v = :v, n = :n, b = :z REMOVE t, e"
-            )
+            expression = "SET d = :d, w = w + :one, v = :v, n = :n, b = :z REMOVE t, e"
             values |= {
                 ":w": _number(seen.writes),
                 ":v": _number(version),
@@ -491,9 +488,7 @@ class TailTable:
             else:
                 return True
 
-    def _update_open(
-        self, op: Operation, user_id: str, params: dict[str, Any]
-    ) -> OpenSegment:
+    def _update_open(self, op: Operation, user_id: str, params: dict[str, Any]) -> OpenSegment:
         op.renew()
         answer = self._client.call(
             op,

@@ -17,6 +17,7 @@ from ialstore.errors import IalStoreError, Outcome, PartialWriteError
 from ialstore_backends.dynamodb.rows import is_live
 from ialstore_backends.dynamodb.sizes import item_bytes
 from ialstore_backends.dynamodb.table import ConditionFailedError
+from ialstore_backends.lsh.packed.codes import directions
 from ialstore_backends.lsh.packed.entries import key_of, sign_bits, tombstone
 from ialstore_backends.lsh.packed.rotation import rotation
 from ialstore_backends.lsh.packed.rows import (
@@ -84,8 +85,10 @@ class PackedWriter:
         """Return whether a rebuild pays, as far as this writer knows."""
         with self._lock:
             known = self._known.get(user_id)
-        return known is not None and known.opened is not None and (
-            known.opened.number >= known.opened.due
+        return (
+            known is not None
+            and known.opened is not None
+            and (known.opened.number >= known.opened.due)
         )
 
     def forget(self, user_id: str) -> None:
@@ -235,7 +238,12 @@ class PackedWriter:
         outcomes = self._table.side_by_side.outcomes(
             [
                 partial(
-                    self._strip_row, op, user_id, id_of(row), key_of_row(row), only_expired=only_expired
+                    self._strip_row,
+                    op,
+                    user_id,
+                    id_of(row),
+                    key_of_row(row),
+                    only_expired=only_expired,
                 )
                 for row in rows
             ]
@@ -341,16 +349,6 @@ class PackedWriter:
         key = {name: row[name] for name in ("user_chunk", "embedding_id")}
         old = self._table.access.delete(op, key)
         return old is not None and "metadata" in old and is_live(old, op.now)
-
-
-def directions(vectors: Floats, metric: str) -> Floats:
-    """Return vectors as they are encoded: of length 1 under cosine."""
-    if metric != "cosine":
-        return vectors
-    wide = vectors.astype(np.float64)
-    scaled = wide / np.abs(wide).max(axis=1, keepdims=True)
-    unit = scaled / np.sqrt(np.square(scaled).sum(axis=1, keepdims=True))
-    return np.asarray(unit, np.float32)
 
 
 def _partial(
