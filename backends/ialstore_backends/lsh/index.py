@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
 from ialstore.capabilities import VectorCapabilities
+from ialstore.component import no_progress
 from ialstore.errors import ConfigurationError, StoreNotReadyError
 from ialstore.listing import Rows
 from ialstore.model import EraseReport, OptimizeReport
@@ -194,6 +195,14 @@ class LshDynamoIndex(VectorIndex):
 
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
         return self._layout.optimize(op, user_id, progress)
+
+    def _is_optimize_due(self, user_id: str) -> bool:
+        return isinstance(self._layout, PackedLayout) and self._layout.is_optimize_due(user_id)
+
+    def _optimize_due(self, op: Operation, user_id: str) -> OptimizeReport:
+        if isinstance(self._layout, PackedLayout):
+            return self._layout.optimize(op, user_id, no_progress, only_due=True)
+        return OptimizeReport()
 
     def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
         return self._layout.search(op, query)

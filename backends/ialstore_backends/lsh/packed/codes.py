@@ -118,9 +118,11 @@ class Codes:
     def with_more(self, more: Codes) -> Codes:
         """Return these codes and others of the same layout."""
         made = copy(self)
-        for name, column in vars(self).items():
+        own: dict[str, Any] = vars(self)
+        for name, column in own.items():
             if isinstance(column, np.ndarray):
-                setattr(made, name, np.concatenate([column, getattr(more, name)], axis=-1))
+                both: list[NDArray[Any]] = [column, getattr(more, name)]
+                setattr(made, name, np.concatenate(both, axis=-1))
         return made
 
     @property
