@@ -161,7 +161,7 @@ class Ranking:
             until = self._until(self.done / max(hits, 1))
         else:
             until = self.done
-        if hits < self.k:
+        if self.done and hits < self.k:
             until = max(until, self.done + 2 * (self.k - hits))
         self.is_cut = until > len(self.keys)
         found: list[int] = self.keys[self.done : until].tolist()
