@@ -114,8 +114,10 @@ class PackedMaintenance:
     ) -> tuple[str | None, bool]:
         """Return what was due, and whether it was done."""
         stored = self._stored(op, user_id)
-        if stored is None or stored.opened is None:
+        if stored is None:
             return "encode", self._encode(op, user_id, Stored(None, {}, (), claimed), done)
+        if stored.opened is None or stored.opened.fence != claimed.fence:
+            return None, False
         closed = stored.opened.number - stored.first
         head = None if stored.head is None else stored.head.head
         what = due(head, self._layout, closed * self._tail.entries_of_segment(user_id))
