@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from ialstore.capabilities import VectorCapabilities
+from ialstore.component import no_progress
+from ialstore.model import OptimizeReport
 from ialstore_backends._late import require
 from ialstore_backends.dynamodb.access import RowAccess
 from ialstore_backends.dynamodb.options import table_prefix
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
     from ialstore.component import Access, StoreSettings
+    from ialstore.operation import Operation
     from ialstore.url import StoreURL
     from ialstore.vector_model import IndexSpec
 
@@ -125,3 +128,13 @@ class LshDynamoIndex(EmbeddingTableIndex):
         options = url.options(LshOptions)
         table = f"{table_prefix(url)}{TABLE}"
         return policy(table, options, access, user_id=user_id, account=account)
+
+    # -- maintenance ----------------------------------------------------------------------------
+
+    def _is_optimize_due(self, user_id: str) -> bool:
+        return self._codes is not None and self._codes.is_optimize_due(user_id)
+
+    def _optimize_due(self, op: Operation, user_id: str) -> OptimizeReport:
+        if self._codes is None:
+            return OptimizeReport()
+        return self._codes.optimize(op, user_id, no_progress, only_due=True)

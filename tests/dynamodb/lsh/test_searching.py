@@ -245,11 +245,7 @@ def test_listings_go_over_many_pages(
 ) -> None:
     """V7: one chunk may hold most of a page, or expired ones alone."""
     some = [record(X) for _ in range(400)]
-    lopsided = [
-        one
-        for one in some
-        if cast("EmbeddingTable", index._table).chunks.of(USER, one.id).endswith("#0")
-    ]  # noqa: SLF001 - as above
+    lopsided = [one for one in some if key(index, one.id)["user_chunk"]["S"].endswith("#0")]
     brief = [record(X, expires_at=clock.now + timedelta(seconds=1)) for _ in range(40)]
     index.upsert(USER, [*lopsided, *brief])
     clock.advance(1)

@@ -102,7 +102,7 @@ class Snapshot:
         """Return a snapshot that holds further cells."""
         read = [self.layout.from_bytes(cell) for cell in cells.values()]
         more = Codes(self.layout, np.concatenate(read))
-        codes = Codes.joined([self.codes, more]) if len(self.codes) else more
+        codes = self.codes.with_more(more) if len(self.codes) else more
         return replace(self, codes=codes, held=self.held.union(cells))
 
     def with_tail(self, later: Stored) -> Snapshot | None:

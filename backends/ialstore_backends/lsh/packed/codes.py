@@ -7,6 +7,7 @@ on every platform. What the six bits lose is a twentieth of what the code lost.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,15 +17,17 @@ from ialstore_backends.lsh.packed.entries import keys_of
 from ialstore_backends.lsh.packed.rotation import rotation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from ialstore_backends.lsh.packed.entries import Entries, EntryFormat, Floats
 
-__all__ = ["Codes", "Query", "bit_counts", "prepare"]
+__all__ = ["Codes", "Query", "bit_counts", "directions", "prepare"]
 
 _PLANES: Final = 6
+_LEAST_STRENGTH: Final = 2.0**-60
+_LONGEST: Final = 2.0**30  # squares of what is longer, divided by the least strength, overflow
 _TABLE: Final = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
 
 
@@ -63,6 +66,15 @@ class Query:
     factor: float
 
 
+def directions(vectors: Floats, metric: str) -> Floats:
+    """Return vectors as they are encoded: of length 1 under cosine, else no longer than 2^30."""
+    wide = vectors.astype(np.float64)
+    lengths = np.sqrt(np.square(wide).sum(axis=-1, keepdims=True))
+    if metric == "cosine":
+        return np.asarray(wide / lengths, np.float32)
+    return np.asarray(wide * np.minimum(1, _LONGEST / np.maximum(lengths, 1)), np.float32)
+
+
 def prepare(vector: Floats, mean: Floats, metric: str) -> Query:
     """Return a query for codes with this rotated mean.
 
@@ -70,12 +82,10 @@ def prepare(vector: Floats, mean: Floats, metric: str) -> Query:
     ``(|p|^2 - distance^2) / |p|`` with p the query less the mean, the distance under cosine that
     of the directions. They rank as the scores do.
     """
-    wide = rotation(len(vector)).apply(vector).astype(np.float64)
-    if metric == "cosine":
-        wide /= np.sqrt(wide.dot(wide))
+    wide = rotation(len(vector)).apply(directions(vector, metric)).astype(np.float64)
     if metric != "dot":
         wide -= mean
-    strength = float(np.sqrt(wide.dot(wide))) or 1.0
+    strength = max(float(np.sqrt(wide.dot(wide))), _LEAST_STRENGTH)
     unit = (wide / strength).astype(np.float32)
     offset = float(unit @ mean) if metric == "dot" else 0.0
     low = float(unit.min())
@@ -105,20 +115,14 @@ class Codes:
     def __len__(self) -> int:
         return len(self.keys)
 
-    @classmethod
-    def joined(cls, parts: Sequence[Codes]) -> Codes:
-        """Return the codes of several together; there is at least one."""
-        made = cls.__new__(cls)
-        made.layout = parts[0].layout
-        made.keys = np.concatenate([one.keys for one in parts])
-        made.generations = np.concatenate([one.generations for one in parts])
-        made.sessions = np.concatenate([one.sessions for one in parts])
-        made.about = np.concatenate([one.about for one in parts])
-        made._words = np.concatenate([one._words for one in parts], axis=1)
-        made._ones = np.concatenate([one._ones for one in parts])
-        made.factors = np.concatenate([one.factors for one in parts])
-        squares = [one._squares for one in parts if one._squares is not None]
-        made._squares = np.concatenate(squares) if squares else None
+    def with_more(self, more: Codes) -> Codes:
+        """Return these codes and others of the same layout."""
+        made = copy(self)
+        own: dict[str, Any] = vars(self)
+        for name, column in own.items():
+            if isinstance(column, np.ndarray):
+                both: list[NDArray[Any]] = [column, getattr(more, name)]
+                setattr(made, name, np.concatenate(both, axis=-1))
         return made
 
     @property

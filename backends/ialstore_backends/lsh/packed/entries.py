@@ -224,8 +224,10 @@ def key_of(message_id: str, salt: int = 0) -> int:
 
 def keys_of(entries: Entries) -> NDArray[np.uint64]:
     """Return the keys of entries and tombstones."""
-    found: NDArray[np.uint64] = hours(entries["about"]).astype(np.uint64) << np.uint64(32)
-    return found | entries["tag"]
+    found: NDArray[np.uint64] = hours(entries["about"]).astype(np.uint64)
+    found <<= np.uint64(32)
+    found |= entries["tag"]
+    return found
 
 
 def tag_of(message_id: str, salt: int = 0) -> int:

@@ -81,9 +81,15 @@ class PackedLayout:
         self._cache.forget(user_id)
         return removed, remaining
 
-    def optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
-        """Rebuild cells where that pays, and repair codes."""
-        return self._maintenance.run(op, user_id, progress)
+    def is_optimize_due(self, user_id: str) -> bool:
+        """Return whether a rebuild pays, as far as this process knows."""
+        return self._writer.is_due(user_id)
+
+    def optimize(
+        self, op: Operation, user_id: str, progress: Progress, *, only_due: bool = False
+    ) -> OptimizeReport:
+        """Rebuild cells where that pays, and repair codes unless only that is asked for."""
+        return self._maintenance.run(op, user_id, progress, only_due=only_due)
 
     def search(self, op: Operation, query: SearchQuery) -> SearchResult:
         """Return the nearest."""

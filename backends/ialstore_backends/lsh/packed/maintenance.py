@@ -17,6 +17,7 @@ import numpy as np
 from ialstore.errors import CorruptError
 from ialstore.model import OptimizeReport
 from ialstore_backends.dynamodb.rows import is_live
+from ialstore_backends.lsh.packed.codes import directions
 from ialstore_backends.lsh.packed.entries import (
     are_dead,
     keys_of,
@@ -34,7 +35,7 @@ from ialstore_backends.lsh.packed.rows import (
     packed_records,
 )
 from ialstore_backends.lsh.packed.tail import Stored, fence_version, segments_of
-from ialstore_backends.lsh.packed.writing import Written, directions
+from ialstore_backends.lsh.packed.writing import Written
 
 if TYPE_CHECKING:
     from ialstore.component import Progress
@@ -113,8 +114,10 @@ class PackedMaintenance:
     ) -> tuple[str | None, bool]:
         """Return what was due, and whether it was done."""
         stored = self._stored(op, user_id)
-        if stored is None or stored.opened is None:
+        if stored is None:
             return "encode", self._encode(op, user_id, Stored(None, {}, (), claimed), done)
+        if stored.opened is None or stored.opened.fence != claimed.fence:
+            return None, False
         closed = stored.opened.number - stored.first
         head = None if stored.head is None else stored.head.head
         what = due(head, self._layout, closed * self._tail.entries_of_segment(user_id))
@@ -174,7 +177,8 @@ class PackedMaintenance:
             return False
         due_at = opened.number + self._segments_until_due(user_id, made.count)
         op.renew()
-        if not self._tail.switch(op, user_id, made.head, _flat(new, made), opened.fence, due_at):
+        flat = _flat(new, made)
+        if not self._tail.switch(op, user_id, made.head, flat=flat, fence=opened.fence, due=due_at):
             return self._lost(op, user_id, new, made)
         merged = [
             self._tail.segment_key(user_id, number, opened.version) for number in stored.segments
@@ -220,7 +224,9 @@ class PackedMaintenance:
             op.renew()
             flat = _flat(new, made)
             anew = current, version, number
-            if self._tail.switch(op, user_id, made.head, flat, opened.fence, due_at, anew):
+            if self._tail.switch(
+                op, user_id, made.head, flat=flat, fence=opened.fence, due=due_at, anew=anew
+            ):
                 old = None if stored.head is None else stored.head.head
                 stale = self._tail.read(op, user_id, strong=True).old
                 mean = [self._tail.mean_key(user_id, opened.version)] if opened.has_mean else []
@@ -274,7 +280,9 @@ class PackedMaintenance:
         if new.facts.flat:
             return True
         puts = [
-            partial(self._tail.put_cell, op, user_id, new.facts.epoch, number, fence, cell)
+            partial(
+                self._tail.put_cell, op, user_id, new.facts.epoch, number, fence=fence, cell=cell
+            )
             for number, cell in enumerate(made.cells)
         ]
         return all(self._table.side_by_side.run(puts))

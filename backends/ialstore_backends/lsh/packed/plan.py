@@ -179,13 +179,13 @@ class _Run:
                 at_least=at_least,
             )
             best = self._matrix.search(query, self._now)
-            while keys := order.next_rows(len(best.places)):
+            while keys := order.next_rows(best.examined):
                 wanted = [key for key in keys if key not in self._fetched]
                 if wanted:
                     _put(self._matrix, self._source.by_keys(query.user_id, wanted))
                     self._fetched.update(wanted)
                     best = self._matrix.search(query, self._now)
-            if len(best.places) >= query.k or len(order.keys) == order.examined:
+            if not order.is_cut or len(order.keys) == order.examined:
                 return best, order.examined
             at_least = _MORE * len(order.keys)
 

@@ -109,18 +109,15 @@ class PackedReader:
     ) -> list[EncodedRecord]:
         """Return the records of ids in no order, expired ones too; unknown ids are left out."""
         found: list[Item] = []
-        wanted, salt = list(ids), 0
+        wanted: Sequence[str] = ids
+        salt = 0
         while wanted:
             by_key = {key_of(one, salt): one for one in wanted}
             keys = [self._table.row_keys.row(user_id, key) for key in by_key]
             rows = self._table.access.items(op, keys, strong=strong)
-            wanted = []
-            for row in rows:
-                one = by_key[key_of_row(row)]
-                if id_of(row) == one:
-                    found.append(row)
-                else:
-                    wanted.append(one)
+            own = [(by_key[key_of_row(row)], row) for row in rows]
+            found += [row for one, row in own if id_of(row) == one]
+            wanted = [one for one, row in own if id_of(row) != one]
             salt += 1
         return packed_records(found, self._table.spec)
 

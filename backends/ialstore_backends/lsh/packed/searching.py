@@ -38,10 +38,12 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_EFFORT", "Filter", "Ranking", "Search", "View", "cells_to_read", "rank"]
 
 DEFAULT_EFFORT: Final = 0.5
+_MOSTLY: Final = 0.8  # a smaller share of rows that pass is worth a further round
 _EVERYTHING: Final = 256  # so few codes are all looked at with the whole effort
 _FEW_HITS: Final = 0.4  # a single hit has a window wider by so much: measured
-_UNCALIBRATED: Final = 1.5  # parts of the median factor: two and a half errors of plain codes
+_UNCALIBRATED: Final = 2.0  # parts of the factor: more than three errors of plain codes
 _UNCALIBRATED_ROWS: Final = 48
+_UNCALIBRATED_SHARE: Final = 3 / 8  # of more than are left so for long
 _CELL_STEEPNESS: Final = 3  # a cell is read from so much less on: width to this power
 _STEEPNESS: Final = 6.0  # how much wider thresholds are at the whole effort: 1 + 6 / 2 times
 
@@ -108,9 +110,9 @@ class View:
         return int(self.alive.sum()) + len(self.tail)
 
     @property
-    def median_factor(self) -> float:
-        """The median factor of the tail; zero of none."""
-        return float(np.median(self.tail.factors)) if len(self.tail) else 0.0
+    def large_factor(self) -> float:
+        """The factor that one in ten of the tail exceeds; zero of none."""
+        return float(np.quantile(self.tail.factors, 0.9)) if len(self.tail) else 0.0
 
     def share(self, chosen: Filter) -> float:
         """Return which share of the codes a filter lets through, never quite none."""
@@ -130,16 +132,22 @@ class Ranking:
     Attributes:
         keys: of what passes the filter, best first, as far as they may be needed.
         examined: codes that passed.
-        first: rows of the first round.
+        estimates: of the keys.
+        delta: how far below the k-th best an estimate may lie and still be looked at.
+        most: rows looked at, at most, of k hits.
         k: hits wanted.
         done: rows asked for so far.
+        is_cut: whether more keys were wanted than there are here.
     """
 
     keys: NDArray[np.uint64]
     examined: int
-    first: int
+    estimates: Floats
+    delta: float
+    most: int
     k: int
     done: int = field(default=0)
+    is_cut: bool = field(default=False)
 
     def next_rows(self, hits: int) -> list[int]:
         """Return the keys of the rows to read next; none when the search is over.
@@ -148,14 +156,28 @@ class Ranking:
             hits: rows read so far that are there and pass the filter.
         """
         if self.done == 0:
-            more = self.first
-        elif hits < self.k:
-            more = 2 * (self.k - hits)
+            until = self._until(1.0)
+        elif hits < _MOSTLY * self.done:  # the filter keeps out much that codes let through
+            until = self._until(self.done / max(hits, 1))
         else:
-            return []
-        found: list[int] = self.keys[self.done : self.done + more].tolist()
+            until = self.done
+        if self.done and hits < self.k:
+            until = max(until, self.done + 2 * (self.k - hits))
+        self.is_cut = until > len(self.keys)
+        found: list[int] = self.keys[self.done : until].tolist()
         self.done += len(found)
         return found
+
+    def _until(self, share: float) -> int:
+        """Return how many rows to look at when one in ``share`` passes the filter."""
+        place = min(math.ceil(self.k * share), len(self.keys)) - 1
+        if place < 0:
+            return 0
+        least = float(self.estimates[place]) - self.delta
+        near = int(np.searchsorted(-self.estimates, -least, side="right"))
+        # That all are near says nothing of those that are not here.
+        near = near if near < len(self.keys) else self.examined
+        return min(near, math.ceil(self.most * share))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,8 +242,9 @@ def rank(
     examined = len(keys)
     wide = _width(effort)
     if calibration is None:
-        window = _UNCALIBRATED * search.query.factor * view.median_factor
-        calibration = Calibration(1.0, 0.0, window, window, _UNCALIBRATED_ROWS)
+        window = _UNCALIBRATED * search.query.factor * view.large_factor
+        rows = max(_UNCALIBRATED_ROWS, math.ceil(examined * _UNCALIBRATED_SHARE))
+        calibration = Calibration(1.0, 0.0, window, window, rows)
     # Few hits need more rows each: an error moves a hit past more of its neighbours.
     share = k / NEIGHBOURS if k >= NEIGHBOURS else math.sqrt(k / NEIGHBOURS)
     most = math.ceil(max(k, calibration.most * share * max(1.0, wide)))
@@ -236,9 +259,7 @@ def rank(
         keys, estimates = keys[best], estimates[best]
     order = np.lexsort((keys, -estimates))
     keys, estimates = keys[order], estimates[order]
-    least = float(estimates[min(k, examined) - 1]) - delta if examined else 0.0
-    first = min(int(np.searchsorted(-estimates, -least, side="right")), most)
-    return Ranking(keys, examined, first, k)
+    return Ranking(keys, examined, estimates, delta, most, k)
 
 
 def _estimates(view: View, search: Search) -> tuple[NDArray[np.uint64], Floats]:

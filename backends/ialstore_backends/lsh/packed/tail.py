@@ -401,7 +401,7 @@ class TailTable:
         self._client.call(op, "PutItem", {"TableName": self._table.name, "Item": item}, place=CODES)
 
     def put_cell(
-        self, op: Operation, user_id: str, epoch: int, number: int, fence: int, cell: bytes
+        self, op: Operation, user_id: str, epoch: int, number: int, *, fence: int, cell: bytes
     ) -> bool:
         """Write a cell; return whether no higher fence has written it."""
         item = {
@@ -428,6 +428,7 @@ class TailTable:
         op: Operation,
         user_id: str,
         head: bytes,
+        *,
         flat: bytes | None,
         fence: int,
         due: int,

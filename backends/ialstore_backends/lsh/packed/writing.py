@@ -17,6 +17,7 @@ from ialstore.errors import IalStoreError, Outcome, PartialWriteError
 from ialstore_backends.dynamodb.rows import is_live
 from ialstore_backends.dynamodb.sizes import item_bytes
 from ialstore_backends.dynamodb.table import ConditionFailedError
+from ialstore_backends.lsh.packed.codes import directions
 from ialstore_backends.lsh.packed.entries import key_of, sign_bits, tombstone
 from ialstore_backends.lsh.packed.rotation import rotation
 from ialstore_backends.lsh.packed.rows import (
@@ -348,16 +349,6 @@ class PackedWriter:
         key = {name: row[name] for name in ("user_chunk", "embedding_id")}
         old = self._table.access.delete(op, key)
         return old is not None and "metadata" in old and is_live(old, op.now)
-
-
-def directions(vectors: Floats, metric: str) -> Floats:
-    """Return vectors as they are encoded: of length 1 under cosine."""
-    if metric != "cosine":
-        return vectors
-    wide = vectors.astype(np.float64)
-    scaled = wide / np.abs(wide).max(axis=1, keepdims=True)
-    unit = scaled / np.sqrt(np.square(scaled).sum(axis=1, keepdims=True))
-    return np.asarray(unit, np.float32)
 
 
 def _partial(
