@@ -49,6 +49,7 @@ HEAVY = {
     "botocore",
     "faiss",
     "ialstore_backends",
+    "matplotlib",
     "opensearchpy",
     "pydantic",
     "pynamodb",
