@@ -16,6 +16,7 @@ from ialstore.cli.common import ConfigOption, DebugOption, JsonOption, UrlOption
 from ialstore.cli.config import check_config
 from ialstore.cli.conformance import conformance
 from ialstore.cli.context import context
+from ialstore.cli.cost import cost
 from ialstore.cli.demo import demo
 from ialstore.cli.erase import erase
 from ialstore.cli.exits import ExitCode, print_error
@@ -116,6 +117,7 @@ _COMMANDS: Final[dict[str, dict[str, Callable[..., ExitCode | None]]]] = {
     },
     "Move": {"import": import_, "export": export},
     "Maintain": {"check": check, "repair": repair, "optimize": optimize, "erase": erase},
+    "Plan": {"cost": cost},
     "Prove": {"conformance": conformance},
 }
 """By the heading that ``--help`` puts above them."""

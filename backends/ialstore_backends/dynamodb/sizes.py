@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ialstore_backends.dynamodb.table import Item
 
-__all__ = ["item_bytes"]
+__all__ = ["OVERHEAD_BYTES", "PAGE_BYTES", "item_bytes"]
+
+OVERHEAD_BYTES: Final = 100
+"""Billed for keeping an item, or an entry of an index, beside its own bytes."""
+PAGE_BYTES: Final = 1 << 20
+"""At which a query ends, to be continued by another."""
 
 
 def item_bytes(item: Item, *, is_wire: bool = False) -> int:

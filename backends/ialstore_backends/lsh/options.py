@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args, get_type_hints
 
 from ialstore.errors import InvalidInputError
+from ialstore.estimate import Choice
 from ialstore_backends.dynamodb.options import TableOptions
-from ialstore_backends.lsh.codec import CodecName, CompressionName
+from ialstore_backends.lsh.codec import CODECS, CodecName, CompressionName
 
-__all__ = ["LshOptions"]
+__all__ = ["CHOICES", "LshOptions"]
 
 _MOST_CHUNKS: Final = 100
 
@@ -39,3 +40,16 @@ class LshOptions(TableOptions):
         TableOptions.__post_init__(self)  # a class with slots is made twice: super() is not it
         if not 1 <= self.chunks <= _MOST_CHUNKS:
             raise InvalidInputError(f"chunks must be 1 to {_MOST_CHUNKS}")
+
+
+CHOICES: Final = (
+    Choice("layout", get_args(get_type_hints(LshOptions)["layout"])),
+    Choice(
+        "strong_reads",
+        ("true", "false"),
+        "searches that are exact and see what was just written",
+    ),
+    Choice("codec", CODECS[::-1], "vectors that are as exact"),
+    Choice("chunks", ("1", "2", "10")),
+)
+"""Options that change what the table costs."""
