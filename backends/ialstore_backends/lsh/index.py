@@ -16,7 +16,7 @@ from ialstore_backends.dynamodb.table import DRIVERS
 from ialstore_backends.lsh.codec import ERRORS, VectorCodec
 from ialstore_backends.lsh.gsi import MIN_RECALL
 from ialstore_backends.lsh.gsi_layout import GsiLayout
-from ialstore_backends.lsh.options import LshOptions
+from ialstore_backends.lsh.options import CHOICES, LshOptions
 from ialstore_backends.lsh.packed.layout import PackedLayout
 from ialstore_backends.lsh.packed.rows import RowKeys
 from ialstore_backends.lsh.packed.table import PackedTable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
     from ialstore.component import Access, StoreSettings
+    from ialstore.estimate import Choice, Estimate, Workload
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
     from ialstore.vector_model import IndexSpec
@@ -57,6 +58,7 @@ class LshDynamoIndex(EmbeddingTableIndex):
         vector_error=ERRORS["int8"],
     )
     OPTIONS: ClassVar[type[Any] | None] = LshOptions
+    COST_CHOICES: ClassVar[tuple[Choice, ...]] = CHOICES
 
     def __init__(
         self,
@@ -128,6 +130,15 @@ class LshDynamoIndex(EmbeddingTableIndex):
         options = url.options(LshOptions)
         table = f"{table_prefix(url)}{TABLE}"
         return policy(table, options, access, user_id=user_id, account=account)
+
+    @classmethod
+    def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        """Return what a workload takes of the table of a URL."""
+        require("pynamodb", extra="dynamodb", needed_by=cls.SCHEME)
+        from ialstore_backends.lsh.estimate import estimate  # it imports the driver
+
+        table_prefix(url)
+        return estimate(url.options(LshOptions), workload, age_days)
 
     # -- maintenance ----------------------------------------------------------------------------
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args, get_type_hints
 
 from ialstore.errors import InvalidInputError
+from ialstore.estimate import Choice
 from ialstore_backends.dynamodb.options import TableOptions
-from ialstore_backends.lsh.codec import CodecName, CompressionName
+from ialstore_backends.lsh.codec import CODECS, CodecName, CompressionName
 
-__all__ = ["LshOptions"]
+__all__ = ["CHOICES", "LshOptions"]
 
 _MOST_CHUNKS: Final = 100
 
@@ -46,3 +47,16 @@ class LshOptions(TableOptions):
             raise InvalidInputError(f"chunks must be 1 to {_MOST_CHUNKS}")
         if self.cache_bytes < 0:
             raise InvalidInputError("cache_bytes must be at least 0")
+
+
+CHOICES: Final = (
+    Choice("layout", get_args(get_type_hints(LshOptions)["layout"])),
+    Choice(
+        "strong_reads",
+        ("true", "false"),
+        "searches that are exact and see what was just written",
+    ),
+    Choice("codec", CODECS[::-1], "vectors that are as exact"),
+    Choice("chunks", ("1", "2", "10")),
+)
+"""Options that change what the table costs."""
