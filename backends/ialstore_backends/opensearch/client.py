@@ -86,10 +86,7 @@ class OpenSearchClient:
         except (TransportError, SerializationError, opensearchpy.TransportError) as error:
             raise _translated(error, op, writes=writes) from error
         except BotoCoreError as error:
-            raise AccessDeniedError(
-                "opensearch: there are no usable AWS credentials; set AWS_PROFILE, or see the AWS "
-                "documentation on credentials"
-            ) from error
+            raise _nobody() from error
         finally:
             op.add(Units(requests=1))
         if not isinstance(reply, dict):
@@ -211,15 +208,14 @@ def _amazon(options: OpenSearchOptions) -> _Sign:
         credentials = session.get_credentials()
     except ProfileNotFound as error:
         raise ConfigurationError(f"opensearch: {error}") from error
+    except BotoCoreError as error:
+        raise _nobody() from error
     if not region:
         raise ConfigurationError(
             "opensearch: no region; write ?region=... in the URL or set AWS_REGION"
         )
     if credentials is None:
-        raise AccessDeniedError(
-            "opensearch: there are no usable AWS credentials; set AWS_PROFILE, or see the AWS "
-            "documentation on credentials"
-        )
+        raise _nobody()
     signer = Urllib3AWSV4SignerAuth(credentials, region, options.aws_service or "")
 
     def sign(method: str, url: str, body: Any) -> Mapping[str, str]:
@@ -227,6 +223,13 @@ def _amazon(options: OpenSearchOptions) -> _Sign:
         return found
 
     return sign
+
+
+def _nobody() -> AccessDeniedError:
+    return AccessDeniedError(
+        "opensearch: there are no usable AWS credentials; set AWS_PROFILE, or see the AWS "
+        "documentation on credentials"
+    )
 
 
 def _code(body: bytes) -> str:

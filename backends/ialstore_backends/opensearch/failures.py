@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
+from ialstore.decoding import DAMAGE
 from ialstore.errors import (
     AccessDeniedError,
     IalStoreError,
@@ -16,7 +18,7 @@ from ialstore.errors import (
     UnavailableError,
 )
 
-__all__ = ["JSON", "code_of", "failure", "outcome_of", "senseless"]
+__all__ = ["JSON", "code_of", "failure", "outcome_of", "senseless", "sensibly"]
 
 JSON = dict[str, Any]
 
@@ -79,6 +81,15 @@ def senseless(*, writes: bool) -> UnavailableError:
     return UnavailableError(
         "OpenSearch did not answer sensibly", retryable=True, outcome=outcome_of(writes=writes)
     )
+
+
+@contextmanager
+def sensibly(*, writes: bool = False) -> Generator[None]:
+    """Take an answer of another form for none."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise senseless(writes=writes) from error
 
 
 def outcome_of(*, writes: bool) -> Outcome:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 import numpy as np
 
 from ialstore.capabilities import VectorCapabilities
-from ialstore.errors import StoreNotReadyError
+from ialstore.errors import ConfigurationError, StoreNotReadyError
 from ialstore.listing import Rows
 from ialstore.model import EraseReport, OptimizeReport
 from ialstore.vector import VectorIndex
@@ -111,15 +111,13 @@ class OpenSearchVectorIndex(VectorIndex):
 
     def _check(self, op: Operation) -> list[str]:
         try:
-            of_spec = super()._check(op)
-        except StoreNotReadyError:
-            if self._layout.find(op) is None:
+            found = self._layout.find(op)
+            if found is None:
                 return [f"{self._name} is not set up; run ialstore setup"]
-            raise
-        found = self._layout.find(op)
-        if of_spec or found is None:
-            return of_spec
-        return list(self._layout.differences(op, found))
+            self._layout.spec_of(found)
+        except ConfigurationError as error:
+            return [str(error)]
+        return super()._check(op) or list(self._layout.differences(op, found))
 
     def _close(self) -> None:
         self._client.close()

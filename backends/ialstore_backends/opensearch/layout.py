@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from ialstore.decoding import DAMAGE
 from ialstore.errors import ConfigurationError, StoreNotReadyError
 from ialstore.vector_model import IndexSpec
+from ialstore_backends.opensearch.failures import sensibly
 
 if TYPE_CHECKING:
     from ialstore.operation import Operation
@@ -143,13 +144,14 @@ class Layout:
             found = self._client.call(op, "GET", f"/{self._name}/_mapping")
         except StoreNotReadyError:
             return None
-        if len(found) != 1 or self._name in found:
+        if len(found) > 1 or self._name in found:
             raise ConfigurationError(
                 f"opensearch: {self._name} must be an alias of one index, as ialstore setup makes "
                 "it; it is another index's name, or stands for several"
             )
-        ((name, told),) = found.items()
-        return Generation(name, told["mappings"])
+        with sensibly():
+            ((name, told),) = found.items()
+            return Generation(name, told["mappings"])
 
     def spec_of(self, found: Generation) -> IndexSpec:
         """Return what a generation was made for.
@@ -190,9 +192,9 @@ class Layout:
         if more:
             yield f"{found.name} has fields that ialstore does not know: {len(more)}; reindex"
         told = self._client.call(op, "GET", f"/{found.name}/_settings")
-        for place, is_, should in _unequal(
-            _texts(wanted["settings"]), told[found.name]["settings"]
-        ):
+        with sensibly():
+            settings = told[found.name]["settings"]
+        for place, is_, should in _unequal(_texts(wanted["settings"]), settings):
             yield f"{found.name}: {place} is {is_}, not {should}"
         template = self._template(op)
         if template is None:
@@ -205,8 +207,9 @@ class Layout:
             told = self._client.call(op, "GET", f"/_index_template/{self._name}")
         except StoreNotReadyError:
             return None
-        found: JSON = told["index_templates"][0]["index_template"]["template"]
-        return found
+        with sensibly():
+            found: JSON = told["index_templates"][0]["index_template"]["template"]
+            return found
 
     # -- making it ------------------------------------------------------------------------------
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ialstore.decoding import DAMAGE
 from ialstore.errors import DeadlineExceededError, UnavailableError
 from ialstore.model import Consistency
 from ialstore_backends.opensearch.documents import document_id, routing
-from ialstore_backends.opensearch.failures import code_of, failure, senseless
+from ialstore_backends.opensearch.failures import code_of, failure, sensibly
 from ialstore_backends.opensearch.queries import in_order, is_of
 
 if TYPE_CHECKING:
@@ -73,13 +71,13 @@ class Reader:
         """Let a strong read see all that was acknowledged."""
         if self._refreshes and op.consistency is Consistency.STRONG:
             answer = self._client.call(op, "POST", f"/{self._name}/_refresh")
-            with _sensibly():
+            with sensibly():
                 _require_whole(answer)
 
     def search(self, op: Operation, user_id: str, body: JSON) -> Found:
         """Return the documents that a search finds."""
         hits, answer = self._hits(op, user_id, body)
-        with _sensibly():
+        with sensibly():
             return Found(
                 [hit["_source"] for hit in hits],
                 int(answer["hits"]["total"]["value"]),
@@ -99,7 +97,7 @@ class Reader:
         """Return a page of a user's documents in the order of ids, behind one."""
         body = in_order([is_of(user_id), *filters], size, after, list(fields))
         hits, _ = self._hits(op, user_id, body)
-        with _sensibly():
+        with sensibly():
             return [
                 Listed(
                     hit["sort"][0],
@@ -134,7 +132,7 @@ class Reader:
             for one in ids
         ]
         answer = self._client.call(op, "POST", f"/{self._name}/_mget", {"docs": asked})
-        with _sensibly():
+        with sensibly():
             found: dict[str, JSON] = {}
             for one, told in zip(ids, answer["docs"], strict=True):
                 if "error" in told:
@@ -152,31 +150,22 @@ class Reader:
             groups["after"] = {"user": after}
         body = {"size": 0, "aggs": {"users": {"composite": groups}}}
         answer = self._search(op, "", body)
-        with _sensibly():
+        with sensibly():
             return [one["key"]["user"] for one in answer["aggregations"]["users"]["buckets"]]
 
     def _hits(self, op: Operation, user_id: str, body: JSON) -> tuple[list[JSON], JSON]:
         answer = self._search(op, f"&routing={routing(user_id)}", body)
-        with _sensibly():
+        with sensibly():
             return list(answer["hits"]["hits"]), answer
 
     def _search(self, op: Operation, more: str, body: JSON) -> JSON:
         path = f"/{self._name}/_search?allow_partial_search_results=false{more}"
         answer = self._client.call(op, "POST", path, body)
-        with _sensibly():
+        with sensibly():
             _require_whole(answer)
             if answer["timed_out"]:
                 raise DeadlineExceededError("OpenSearch gave up the search", retryable=True)
         return answer
-
-
-@contextmanager
-def _sensibly() -> Generator[None]:
-    """Take an answer of another form for none."""
-    try:
-        yield
-    except DAMAGE as error:
-        raise senseless(writes=False) from error
 
 
 def _require_whole(answer: JSON) -> None:

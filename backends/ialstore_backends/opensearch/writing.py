@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ialstore.decoding import DAMAGE
 from ialstore.errors import IalStoreError, Outcome, PartialWriteError
 from ialstore_backends.opensearch.documents import (
     document,
@@ -16,7 +15,7 @@ from ialstore_backends.opensearch.documents import (
     routing,
     searched,
 )
-from ialstore_backends.opensearch.failures import code_of, failure, senseless
+from ialstore_backends.opensearch.failures import code_of, failure, sensibly
 
 if TYPE_CHECKING:
     from ialstore.operation import Operation
@@ -172,10 +171,8 @@ class Bulk:
             [line for one in part for line in one.lines()],
             writes=True,
         )
-        try:
+        with sensibly(writes=True):
             return [self._outcome(item) for item in _items(answer, len(part))]
-        except DAMAGE as error:
-            raise senseless(writes=True) from error
 
     def _outcome(self, item: JSON) -> str | IalStoreError:
         (told,) = item.values()
