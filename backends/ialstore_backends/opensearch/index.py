@@ -8,23 +8,42 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
 import numpy as np
 
+from ialstore._text import check_text
 from ialstore.capabilities import VectorCapabilities
 from ialstore.errors import ConfigurationError, StoreNotReadyError
+from ialstore.limits import MAX_TEXT_BYTES
 from ialstore.listing import Rows
-from ialstore.model import EraseReport, OptimizeReport
+from ialstore.loading import report_to
+from ialstore.model import Consistency, EraseReport, LoadReport, OptimizeReport
 from ialstore.vector import VectorIndex
-from ialstore.vector_model import EncodedRecord, IndexSpec, SearchQuery, SearchResult
+from ialstore.vector_model import (
+    EncodedRecord,
+    IndexSpec,
+    SearchQuery,
+    SearchResult,
+    Where,
+    encode_search,
+)
 from ialstore_backends._exact import ExactMatrix
 from ialstore_backends._late import require
 from ialstore_backends.opensearch.documents import FIELDS, record_of
 from ialstore_backends.opensearch.layout import Layout
 from ialstore_backends.opensearch.options import OpenSearchOptions, Place
-from ialstore_backends.opensearch.queries import by_graph, by_score, is_expired, is_live
+from ialstore_backends.opensearch.queries import (
+    by_graph,
+    by_score,
+    by_words,
+    is_expired,
+    is_live,
+)
 from ialstore_backends.opensearch.reading import Reader
+from ialstore_backends.opensearch.reindexing import Reindexing
+from ialstore_backends.opensearch.words import depth_for, fused, hits_of
 from ialstore_backends.opensearch.writing import Bulk, delete, puts
 
 if TYPE_CHECKING:
     from ialstore.component import Progress, StoreSettings
+    from ialstore.embedding import Embedder
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
     from ialstore_backends.opensearch.failures import JSON
@@ -34,6 +53,8 @@ __all__ = ["OpenSearchVectorIndex"]
 
 _DRIVERS: Final = ("opensearchpy", "orjson", "botocore", "urllib3")
 _ROUNDS: Final = 3
+_EVERYTHING: Final = Where()
+_MAX_K: Final = 1000
 _MIN_RECALL: Final = 0.9
 _EXPIRES: Final = ("expires",)
 _OUT_OF_REACH: Final = ("snapshots of the index, and segments until OpenSearch merges them",)
@@ -52,7 +73,12 @@ class OpenSearchVectorIndex(VectorIndex):
 
     SCHEME: ClassVar[str] = "opensearch"
     CAPABILITIES: ClassVar[VectorCapabilities] = VectorCapabilities(
-        durable=True, needs_setup=True, multi_process=True, users=True, min_recall=_MIN_RECALL
+        durable=True,
+        needs_setup=True,
+        multi_process=True,
+        users=True,
+        max_k=_MAX_K,
+        min_recall=_MIN_RECALL,
     )
     OPTIONS: ClassVar[type[Any] | None] = OpenSearchOptions
 
@@ -179,7 +205,95 @@ class OpenSearchVectorIndex(VectorIndex):
             progress(removed, None)
         return OptimizeReport(removed=removed)
 
+    def reindex(
+        self, *, embedder: Embedder | None = None, progress: Progress | None = None
+    ) -> LoadReport:
+        """Move every vector into an index of the layout and spec that this one was opened with.
+
+        Meanwhile reads are answered, and writes refused with a retryable ``UnavailableError``. Its
+        deadline holds for each request. Other handles of another spec are refused once they are
+        opened anew.
+
+        Args:
+            embedder: makes the vectors anew from their texts; needed where dimension or model
+                differ.
+            progress: called with the number done so far and None.
+
+        Raises:
+            ConfigurationError: there is need of an embedder, or a vector has no text.
+            IalStoreError: it failed; everything is as before, and it may be called again.
+        """
+        with self._operation("reindex", renewable=True) as op:
+            moving = Reindexing(self._client, self._layout, self._name, self.spec)
+            op.items = moving.run(op, embedder, report_to(op, progress))
+        return LoadReport(op.items)
+
     # -- reading --------------------------------------------------------------------------------
+
+    def search_words(
+        self,
+        user_id: str,
+        text: str,
+        k: int = 10,
+        *,
+        where: Where = _EVERYTHING,
+        consistency: Consistency | None = None,
+    ) -> SearchResult:
+        """Return the vectors whose texts share words with a text, best first by BM25.
+
+        Args and errors are those of ``search``; the scores are BM25's, by the shard's statistics.
+        """
+        query = self._of_words(user_id, text, k, where)
+        with self._operation("search_words", consistency=self._reading(consistency)) as op:
+            self._bind(op)
+            self._reader.refresh(op)
+            result = self._by_words(op, query, text)
+            op.items = len(result)
+        return result
+
+    def search_hybrid(
+        self,
+        user_id: str,
+        vector: Any,
+        text: str,
+        k: int = 10,
+        *,
+        where: Where = _EVERYTHING,
+        effort: float | None = None,
+        consistency: Consistency | None = None,
+    ) -> SearchResult:
+        """Return what is near a vector or shares words with a text, best first by both ranks.
+
+        Args and errors are those of ``search``; a score is the sum of 1 / (60 + rank).
+        """
+        words = self._of_words(user_id, text, k, where)
+        near = encode_search(
+            self.spec, user_id, vector, k=k, max_k=_MAX_K, where=where, effort=effort
+        )
+        depth = depth_for(k)
+        with self._operation("search_hybrid", consistency=self._reading(consistency)) as op:
+            self._bind(op)
+            result = fused(
+                [
+                    self._search(op, replace(near, k=depth)),
+                    self._by_words(op, replace(words, k=depth), text),
+                ],
+                k,
+            )
+            op.items = len(result)
+        return result
+
+    def _of_words(self, user_id: str, text: str, k: int, where: Where) -> SearchQuery:
+        check_text(text, "text", at_most=MAX_TEXT_BYTES)
+        anything = np.ones(self.spec.dimension, np.float32)
+        return encode_search(
+            self.spec, user_id, anything, k=k, max_k=_MAX_K, where=where, effort=None
+        )
+
+    def _by_words(self, op: Operation, query: SearchQuery, text: str) -> SearchResult:
+        found = self._reader.search(op, query.user_id, by_words(query, text, op.now))
+        records = [record_of(source, self.spec) for source in found.sources]
+        return SearchResult(hits_of(records, found.scores), found.total, 0)
 
     def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
         self._reader.refresh(op)

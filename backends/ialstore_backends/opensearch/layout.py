@@ -154,10 +154,26 @@ class Layout:
             return Generation(name, told["mappings"])
 
     def spec_of(self, found: Generation) -> IndexSpec:
+        """Return what a generation was made for, which is refreshed as this one is.
+
+        Raises:
+            ConfigurationError: it is refreshed otherwise, or not made by ialstore.
+            StoreNotReadyError: its format is newer.
+        """
+        spec = self.made_for(found)
+        refresh = found.mapping["_meta"][_META].get("refresh")
+        if refresh != self._options.refresh:
+            raise ConfigurationError(
+                f"opensearch: {found.name} was made with refresh={refresh}; write that into the "
+                "URL, or change it by reindex"
+            )
+        return spec
+
+    def made_for(self, found: Generation) -> IndexSpec:
         """Return what a generation was made for.
 
         Raises:
-            ConfigurationError: it was made otherwise, or not by ialstore.
+            ConfigurationError: it was not made by ialstore.
             StoreNotReadyError: its format is newer.
         """
         meta = found.mapping.get("_meta", {}).get(_META)
@@ -169,17 +185,11 @@ class Layout:
                     f"{found.name} has format {meta['format']}; upgrade ialstore, which reads "
                     f"format {_FORMAT}"
                 )
-            spec = IndexSpec(meta["dimension"], meta["metric"], meta["model"])
+            return IndexSpec(meta["dimension"], meta["metric"], meta["model"])
         except DAMAGE as error:
             raise ConfigurationError(
                 f"opensearch: what {found.name} was made for can't be read"
             ) from error
-        if meta.get("refresh") != self._options.refresh:
-            raise ConfigurationError(
-                f"opensearch: {found.name} was made with refresh={meta.get('refresh')}; write that "
-                "into the URL, or change it by reindex"
-            )
-        return spec
 
     def differences(self, op: Operation, found: Generation) -> Iterator[str]:
         """Yield a sentence for each difference of layout."""
@@ -195,7 +205,9 @@ class Layout:
         with sensibly():
             settings = told[found.name]["settings"]
         for place, is_, should in _unequal(_texts(wanted["settings"]), settings):
-            yield f"{found.name}: {place} is {is_}, not {should}"
+            yield f"{found.name}: {place} is {is_}, not {should}; reindex"
+        if settings["index"].get("blocks"):
+            yield f"{found.name} takes no writes; reindex, if one was interrupted"
         template = self._template(op)
         if template is None:
             yield f"the template {self._name} is not there; run ialstore setup"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ialstore_backends.opensearch.client import OpenSearchClient
     from ialstore_backends.opensearch.failures import JSON
 
-__all__ = ["Found", "Reader"]
+__all__ = ["Found", "Listed", "Reader", "require_whole"]
 
 _PAGE: Final = 1000
 _FAILED: Final = 500
@@ -29,11 +29,13 @@ class Found:
 
     Attributes:
         sources: what is stored of the documents found, in their order.
+        scores: of these documents, the engine's own.
         total: documents that passed the filters, as far as they were looked at.
         is_whole: whether all that pass were looked at.
     """
 
     sources: Sequence[JSON] = field(repr=False)
+    scores: Sequence[float]
     total: int
     is_whole: bool
 
@@ -72,7 +74,7 @@ class Reader:
         if self._refreshes and op.consistency is Consistency.STRONG:
             answer = self._client.call(op, "POST", f"/{self._name}/_refresh")
             with sensibly():
-                _require_whole(answer)
+                require_whole(answer)
 
     def search(self, op: Operation, user_id: str, body: JSON) -> Found:
         """Return the documents that a search finds."""
@@ -80,6 +82,7 @@ class Reader:
         with sensibly():
             return Found(
                 [hit["_source"] for hit in hits],
+                [float(hit["_score"]) for hit in hits],
                 int(answer["hits"]["total"]["value"]),
                 answer.get("terminated_early") is not True,
             )
@@ -162,13 +165,14 @@ class Reader:
         path = f"/{self._name}/_search?allow_partial_search_results=false{more}"
         answer = self._client.call(op, "POST", path, body)
         with sensibly():
-            _require_whole(answer)
+            require_whole(answer)
             if answer["timed_out"]:
                 raise DeadlineExceededError("OpenSearch gave up the search", retryable=True)
         return answer
 
 
-def _require_whole(answer: JSON) -> None:
+def require_whole(answer: JSON) -> None:
+    """Refuse an answer to which a shard did not contribute."""
     failed = int(answer["_shards"]["failed"])
     if failed:
         raise UnavailableError(f"{failed} shards of the index did not answer", retryable=True)

@@ -64,15 +64,13 @@ class Action:
             yield self.document
 
 
-def puts(
-    records: Sequence[tuple[str, EncodedRecord]], spec: IndexSpec, kind: str = "index"
-) -> list[Action]:
+def puts(records: Sequence[tuple[str, EncodedRecord]], spec: IndexSpec) -> list[Action]:
     """Return what stores pairs of user and record in place of those that are there."""
     vectors = searched(np.array([record.vector for _, record in records]), spec)
     return [
         Action(
             record.id,
-            {kind: {"_id": document_id(user_id, record.id), "routing": routing(user_id)}},
+            {"index": {"_id": document_id(user_id, record.id), "routing": routing(user_id)}},
             document(user_id, record, vector),
         )
         for (user_id, record), vector in zip(records, vectors, strict=True)
@@ -86,18 +84,22 @@ def delete(user_id: str, message_id: str, **conditions: Any) -> Action:
 
 
 class Bulk:
-    """Sends bulk requests to one alias.
+    """Sends bulk requests to one index.
 
     Args:
         client: that sends them.
-        name: of the alias.
+        name: of the index.
         refreshes: whether they make visible what they write.
+        is_alias: whether the name must be an alias.
     """
 
-    def __init__(self, client: OpenSearchClient, name: str, *, refreshes: bool) -> None:
+    def __init__(
+        self, client: OpenSearchClient, name: str, *, refreshes: bool, is_alias: bool = True
+    ) -> None:
         self._client = client
         self._name = name
-        self._refreshes = refreshes
+        # An index that is not there must not be made by a write.
+        self._how = f"require_alias={str(is_alias).lower()}{'&refresh=true' if refreshes else ''}"
 
     def put(self, op: Operation, actions: Sequence[Action]) -> None:
         """Carry out puts.
@@ -160,14 +162,13 @@ class Bulk:
         return outcomes
 
     def _send(self, op: Operation, part: Sequence[Action]) -> list[str | IalStoreError]:
-        # An index that is not there must not be made by a write. And a shard that is not there is
-        # waited for no longer than the caller waits, so that what was not begun is known.
+        # A shard that is not there is waited for no longer than the caller waits, so that what was
+        # not begun is known.
         wait = max(1, int(op.remaining() * 800))
         answer = self._client.call(
             op,
             "POST",
-            f"/{self._name}/_bulk?require_alias=true&timeout={wait}ms"
-            f"{'&refresh=true' if self._refreshes else ''}",
+            f"/{self._name}/_bulk?{self._how}&timeout={wait}ms",
             [line for one in part for line in one.lines()],
             writes=True,
         )
