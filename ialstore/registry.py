@@ -180,6 +180,18 @@ BUILT_IN: Final = (
         "vector", "lsh+dynamodb", "ialstore_backends.lsh:LshDynamoIndex", "ialstore[dynamodb]"
     ),
     Registration("vector", "memory", "ialstore_backends.memory:MemoryVectorIndex"),
+    Registration(
+        "vector",
+        "opensearch",
+        "ialstore_backends.opensearch:OpenSearchVectorIndex",
+        "ialstore[opensearch]",
+    ),
+    Registration(
+        "vector",
+        "opensearch+http",
+        "ialstore_backends.opensearch:OpenSearchVectorIndex",
+        "ialstore[opensearch]",
+    ),
     Registration("vector", "sqlite", "ialstore_backends.sqlite:SqliteVectorIndex"),
     *_wrappers("vector", "VectorIndex"),
 )
