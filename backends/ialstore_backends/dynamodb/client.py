@@ -316,7 +316,7 @@ def _units(operation: str, answer: dict[str, Any], params: dict[str, Any]) -> Un
         of_vectors = sum(_vector_write_bytes(part) for part in parts)
         return Units(write=used, requests=1, vector_write_bytes=of_vectors)
     if operation == "SearchVectors":
-        examined = sum(int(part["VectorSearchRequestBytes"]) for part in parts)
+        examined = sum(int(part.get("VectorSearchRequestBytes", 0)) for part in parts)
         return Units(requests=1, vector_search_bytes=examined)
     if operation == "Query" and not used:
         # DynamoDB bills the smallest read for a query that finds nothing; DynamoDB Local does not.
@@ -333,7 +333,7 @@ def _units(operation: str, answer: dict[str, Any], params: dict[str, Any]) -> Un
 def _vector_write_bytes(part: dict[str, Any]) -> int:
     """Return what a write to one table wrote to its vector indexes."""
     indexes: dict[str, dict[str, float]] = part.get("VectorIndexes") or {}
-    return sum(int(one["VectorWriteRequestBytes"]) for one in indexes.values())
+    return sum(int(one.get("VectorWriteRequestBytes", 0)) for one in indexes.values())
 
 
 _FAILURES: Final = (BotoCoreError, ValueError, KeyError)

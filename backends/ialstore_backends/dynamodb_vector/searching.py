@@ -33,6 +33,9 @@ _ROLES: Final = frozenset(Role)
 _TOLERANCE: Final = 1e-5
 """By which the service's score of a vector may differ from that of its row."""
 
+_LARGEST: Final = float(np.finfo(np.float32).max)
+"""What the service tells in place of any larger number."""
+
 Answer = Sequence[tuple[float, "Item"]]
 """Distances, or dot products, and entries of the index, the nearest first."""
 
@@ -109,7 +112,7 @@ class VectorSearch:
                 rounds += 1
                 ranking = (
                     self._by_rows(source, query, now, answers, written)
-                    if strong
+                    if strong or _is_saturated(answers)
                     else self._by_entries(query, now, answers)
                 )
                 if _suffices(ranking, query.k, self._bound(answers, top)):
@@ -151,10 +154,10 @@ class VectorSearch:
 
     def _bound(self, answers: Sequence[Answer], top: int) -> float:
         """Return the score that nothing exceeds which the index did not tell."""
-        return max(
-            (self._score(answer[-1][0]) for answer in answers if len(answer) >= top),
-            default=-math.inf,
-        )
+        last = [answer[-1][0] for answer in answers if len(answer) >= top]
+        if self._spec.metric == "dot" and max(last, default=0.0) >= _LARGEST:
+            return math.inf
+        return max(map(self._score, last), default=-math.inf)
 
     def _score(self, value: float) -> float:
         """Return the score of what the service calls one."""
@@ -191,11 +194,16 @@ def _passes(beside: Beside, query: SearchQuery, now: int) -> bool:
     )
 
 
+def _is_saturated(answers: Sequence[Answer]) -> bool:
+    """Whether scores are told that are beyond what the service can tell."""
+    return any(abs(value) >= _LARGEST for value, _ in chain.from_iterable(answers))
+
+
 def _suffices(ranking: Ranking, k: int, bound: float) -> bool:
     """Whether nothing that the index did not tell can be among the best k."""
     if bound == -math.inf:
         return True
-    if len(ranking.places) < k:
+    if len(ranking.places) < k or bound == math.inf:
         return False
     last, _ = ranking.places[-1]
     return last >= bound - _TOLERANCE * max(1.0, abs(bound))
