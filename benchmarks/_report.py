@@ -33,13 +33,12 @@ _WIDTH: Final = 160
 
 def text_of(cell: Cell) -> str:
     """Return a cell as people read it: numbers to three digits, but whole ones as they are."""
-    if cell is None:
-        return ""
-    if isinstance(cell, (int, str)):
-        return cell if isinstance(cell, str) else f"{cell:,}"
-    size = f"{abs(cell):.2e}"  # rounded first: 9.999 is 10.0
-    decimals = max(0, _DIGITS - 1 - int(size.partition("e")[2])) if cell else 0
-    return f"{cell:,.{decimals}f}"
+    if cell is None or isinstance(cell, str):
+        return cell or ""
+    if cell == int(cell):
+        return f"{int(cell):,}"
+    size = int(f"{cell:.{_DIGITS - 1}e}".partition("e")[2])  # of the rounded number: 9.999 is 10.0
+    return f"{cell:,.{max(0, _DIGITS - 1 - size)}f}"
 
 
 @dataclass(frozen=True)
@@ -140,6 +139,8 @@ class Report:
             "tables": {name: asdict(one) for name, one in self.tables.items()},
             "pictures": [asdict(one) for one in self.pictures],
         }
+        if hasattr(os, "getloadavg"):
+            kept["environment"]["load"] = round(os.getloadavg()[0], 1)  # that of all who work here
         path = Path(given.json or RESULTS / f"{self.name}.json")
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
