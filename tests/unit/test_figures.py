@@ -37,7 +37,6 @@ ALLOWED = {
     "caching": {"5 ms"},  # the same
     "contract": {"100 ms"},  # a limit
     "faiss": {"recall of 0.95", "2 ms"},  # a promise, and a bound of work
-    "lsh": {"2 write units"},  # it has no results yet
     "writing-a-backend": {"100 ms"},  # the contract's
 }
 """Constants, by page: nothing that was measured."""
