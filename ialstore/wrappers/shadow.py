@@ -245,7 +245,9 @@ class _Shadow(Generic[C]):
 
 
 def _asked(store: C, question: _Question[C, T]) -> T:
-    with store._operation(question.name, consistency=store._reading(None)) as op:
+    """Return an answer; the question is no call of anybody, so that no event tells of it."""
+    op = store._operation(question.name, consistency=store._reading(None))
+    with store._translating(op):
         return question.ask(store, op)
 
 
