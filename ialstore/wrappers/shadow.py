@@ -182,10 +182,11 @@ class _Shadow(Generic[C]):
                 avg_ms=1000 * self._seconds / counts["compared"] if counts["compared"] else 0.0,
             )
 
-    def checked(self) -> list[str]:
+    def checked(self, op: Operation) -> list[str]:
         """Return what ``check`` of the shadow says."""
         try:
-            found = self.store.check()
+            with self.store._translating(op):
+                found = self.store._check(op)
         except IalStoreError as error:
             found = [f"it can't be checked: {type(error).__name__}"]
         return [f"the shadow ({self.store.backend}): {one}" for one in found]
@@ -357,7 +358,7 @@ class ShadowConversationStore(ConversationWrapper):
         )
 
     def _check(self, op: Operation) -> list[str]:
-        return super()._check(op) + self._shadow.checked()
+        return super()._check(op) + self._shadow.checked(op)
 
     def _close(self) -> None:
         self._shadow.close()
@@ -467,7 +468,7 @@ class ShadowVectorIndex(VectorWrapper):
         return good
 
     def _check(self, op: Operation) -> list[str]:
-        return super()._check(op) + self._shadow.checked()
+        return super()._check(op) + self._shadow.checked(op)
 
     def _close(self) -> None:
         self._shadow.close()
