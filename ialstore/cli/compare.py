@@ -211,11 +211,7 @@ def compare(
         measure(subjects, found, plan, journal, progress)
     report = make_report(journal.run, asked, table)
     document = journal.write(report.document())
-    page = (
-        None
-        if html is False
-        else _page(common.out, report, out.with_name(f"{out.name}.html"), wanted=bool(html))
-    )
+    page = None if html is False else _page(common.out, report, out.with_name(f"{out.name}.html"))
     if common.json:
         common.out.document(document)
         return
@@ -317,15 +313,13 @@ def _show(out: Output, report: Report) -> None:
         out.line(note)
 
 
-def _page(out: Output, report: Report, path: Path, *, wanted: bool) -> Path | None:
-    """Write the page with plots; without what draws them say so, unless it was asked for."""
+def _page(out: Output, report: Report, path: Path) -> Path | None:
+    """Write the page with plots; without what draws them say so."""
     from ialstore.compare.page import page
 
     try:
         text = page(report)
     except MissingDriverError as error:
-        if wanted:
-            raise
         out.note(str(error))
         return None
     path.write_text(text, encoding="utf-8")

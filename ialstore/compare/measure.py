@@ -145,17 +145,17 @@ class _Heard:
     """The events of the calls that are measured."""
 
     def __init__(self) -> None:
-        self._last: OperationEvent | None = None
+        self._of_call: list[OperationEvent] = []
         self.events: list[OperationEvent] = []
 
     def __call__(self, event: OperationEvent) -> None:
-        self._last = event  # the outermost store speaks last
+        self._of_call.append(event)
 
     def call(self, call: Callable[[], T]) -> T:
         """Make a call and keep its event."""
+        self._of_call.clear()
         answer = call()
-        if self._last is not None:
-            self.events.append(self._last)
+        self.events.append(self._of_call[-1])  # the outermost store speaks last
         return answer
 
 

@@ -330,10 +330,9 @@ class _Drawing:
                 axis.set_minor_formatter(NullFormatter())
             axis.set_major_formatter(FuncFormatter(_tick))
         handles, labels = self.axes.get_legend_handles_labels()
-        if handles:
-            self._figure.legend(
-                handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9
-            )
+        self._figure.legend(
+            handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9
+        )
         kept = io.StringIO()
         self._figure.savefig(kept, format="svg", metadata=_NO_METADATA)
         text = kept.getvalue()

@@ -13,7 +13,7 @@ import pytest
 
 from ialstore import IndexSpec, UnavailableError, VectorRecord, open_index
 from ialstore.cli.exits import ExitCode
-from ialstore.compare import footprint, measure, plots
+from ialstore.compare import data, footprint, measure, plots
 from ialstore.cost import Units
 from ialstore.operation import Operation
 from ialstore.registry import register
@@ -81,8 +81,10 @@ def written(name: str = "comparison") -> Any:
     return json.loads(Path(f"{name}.json").read_text(encoding="utf-8"))
 
 
-TIMINGS = {"seconds", "cpu_seconds", "first_search_seconds", "process_bytes", "cores"}
-TIMINGS |= {"p50_ms", "p95_ms", "p99_ms", "verdict", "tables"}
+TIMINGS = {
+    *("seconds", "cpu_seconds", "first_search_seconds", "process_bytes", "cores"),
+    *("p50_ms", "p95_ms", "p99_ms", "verdict", "tables"),
+}
 
 
 def without_timings(value: Any) -> Any:
@@ -294,7 +296,13 @@ def test_an_index_that_fails_keeps_what_was_measured(
 # -- data -----------------------------------------------------------------------------------------
 
 
-def test_messages_of_a_store_are_embedded(run: Run, chat: str) -> None:
+def test_messages_of_a_store_are_embedded(
+    run: Run, chat: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "MAX_PAGE", 1)
+    wordless = {"user_id": "alice", "session_id": "monday", "role": "user"}
+    wordless |= {"content": "?!", "created_at": "2026-03-02T10:00:00Z"}
+    assert run("import", "-", "--url", chat, stdin=json.dumps(wordless)).code == 0
     asked = ["compare", "memory:", "sqlite:///x.db", "--no-html", "--queries", "1", "-u", "alice"]
     for where in (["--data", chat], ["--url", chat]):
         result = run(*asked, *where)

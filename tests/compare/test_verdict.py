@@ -127,6 +127,12 @@ def test_the_cheapest_changes_with_the_size() -> None:
     assert f"({by_place['gsi', 1000]:,.2f} EUR a month at 1,000)" in told
 
 
+def test_the_break_even_point_may_lie_between_any_two_sizes() -> None:
+    gsi = billed("gsi", (1000, 0.97, 9.0), (10_000, 0.96, 60.0), (40_000, 0.96, 3000.0))
+    (point,) = [one for one in report(gsi, FAISS).crossings if one.over == "vectors"]
+    assert 10_000 < point.at < 40_000
+
+
 def test_the_cheapest_may_change_because_another_finds_too_little() -> None:
     """No lines cross: the cheaper one ends."""
     one = billed("packed", (1000, 0.97, 1.0), (10_000, 0.9, 2.0))
