@@ -24,6 +24,7 @@ from ialstore.errors import (
     StoreNotReadyError,
     UnsupportedOperationError,
 )
+from ialstore.estimate import Choice, Estimate, Workload
 from ialstore.limits import DEFAULT_TIMEOUT_SECONDS
 from ialstore.model import Consistency
 from ialstore.operation import Operation, check_span
@@ -92,6 +93,8 @@ class Component(ABC):
     ialstore at the border of the layer. Safe from many threads.
     """
 
+    COST_CHOICES: ClassVar[tuple[Choice, ...]] = ()
+    """Options that change what ``estimate`` returns."""
     KIND: ClassVar[str]
     """``conversation`` or ``vector``; the name of the kind in the registry and in events."""
     SCHEME: ClassVar[str] = ""
@@ -162,6 +165,20 @@ class Component(ABC):
             UnsupportedOperationError: the backend does not ask AWS who may do what.
         """
         raise UnsupportedOperationError(f"{url.scheme} is no service of AWS: it needs no policy")
+
+    @classmethod
+    def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        """Return what a workload takes of what is at a URL; makes no request.
+
+        Args:
+            url: as ``from_url`` takes it.
+            workload: what the application does.
+            age_days: days since it began.
+
+        Raises:
+            UnsupportedOperationError: the backend does not say.
+        """
+        raise UnsupportedOperationError(f"{url.scheme} does not say what a workload takes of it")
 
     # -- hooks ----------------------------------------------------------------------------------
 

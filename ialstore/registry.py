@@ -126,7 +126,7 @@ def _fault(kind: str, loaded: type[Any]) -> str | None:
 
 
 def _wrappers(kind: str, base: str) -> tuple[Registration, ...]:
-    names = ("faults", "metrics", "namespace", "readonly", "retry")
+    names = ("dual", "faults", "metrics", "namespace", "readonly", "retry")
     return tuple(
         Registration(f"{kind}_wrapper", name, f"ialstore.wrappers.{name}:{name.capitalize()}{base}")
         for name in names
@@ -180,6 +180,18 @@ BUILT_IN: Final = (
         "vector", "lsh+dynamodb", "ialstore_backends.lsh:LshDynamoIndex", "ialstore[dynamodb]"
     ),
     Registration("vector", "memory", "ialstore_backends.memory:MemoryVectorIndex"),
+    Registration(
+        "vector",
+        "opensearch",
+        "ialstore_backends.opensearch:OpenSearchVectorIndex",
+        "ialstore[opensearch]",
+    ),
+    Registration(
+        "vector",
+        "opensearch+http",
+        "ialstore_backends.opensearch:OpenSearchVectorIndex",
+        "ialstore[opensearch]",
+    ),
     Registration("vector", "sqlite", "ialstore_backends.sqlite:SqliteVectorIndex"),
     *_wrappers("vector", "VectorIndex"),
 )

@@ -152,6 +152,11 @@ class _Pool(HTTPConnectionPool):
 class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection  # pyright: ignore[reportAssignmentType] - as above
 
+    def _validate_conn(self, conn: Any) -> None:
+        """Connect; whoever has a server not checked has said so, and needs no warning."""
+        if conn.is_closed:
+            conn.connect()
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

@@ -16,6 +16,7 @@ from ialstore.capabilities import ConversationCapabilities, VectorCapabilities
 from ialstore.conversation import ConversationStore
 from ialstore.decoding import decode_message
 from ialstore.errors import ConfigurationError, ConflictError
+from ialstore.estimate import Estimate
 from ialstore.listing import HistoryQuery, Rows, session_rows, take_rows
 from ialstore.model import (
     AppendResult,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ialstore.component import Progress, StoreSettings
+    from ialstore.estimate import Workload
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
     from ialstore.vector_model import EncodedRecord, IndexSpec, SearchQuery, SearchResult
@@ -83,6 +85,12 @@ class MemoryConversationStore(ConversationStore):
         """Return a new, empty store; ``memory:`` takes no name and no options."""
         check_memory_url(url)
         return cls(**settings)
+
+    @classmethod
+    def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        """Return that nothing is billed: what is held goes with the process."""
+        check_memory_url(url)
+        return Estimate()
 
     def _address(self, op: Operation, user_id: str) -> tuple[str, ...]:
         return (self.SCHEME, self._name, user_id)
@@ -255,6 +263,12 @@ class MemoryVectorIndex(VectorIndex):
         """Return a new, empty index; ``memory:`` takes no name and no options."""
         check_memory_url(url)
         return cls(spec, **settings)
+
+    @classmethod
+    def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        """Return that nothing is billed: what is held goes with the process."""
+        check_memory_url(url)
+        return Estimate()
 
     @property
     def held_bytes(self) -> int:

@@ -18,6 +18,7 @@ from ialstore.cli.config import check_config
 from ialstore.cli.conformance import conformance
 from ialstore.cli.context import context
 from ialstore.cli.copy import copy
+from ialstore.cli.cost import cost
 from ialstore.cli.demo import demo
 from ialstore.cli.erase import erase
 from ialstore.cli.exits import ExitCode, print_error
@@ -118,7 +119,8 @@ _COMMANDS: Final[dict[str, dict[str, Callable[..., ExitCode | None]]]] = {
     },
     "Move": {"import": import_, "export": export, "copy": copy},
     "Maintain": {"check": check, "repair": repair, "optimize": optimize, "erase": erase},
-    "Prove": {"conformance": conformance, "compare": compare},
+    "Plan": {"compare": compare, "cost": cost},
+    "Prove": {"conformance": conformance},
 }
 """By the heading that ``--help`` puts above them."""
 

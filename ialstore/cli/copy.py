@@ -119,14 +119,16 @@ def copy(
         }
         for pair in parts.values():
             check_plan(*pair, options)
+        noted = None
+        if not reads:
+            key = _key(places, list(parts), options)
+            noted = opened.enter_context(_journal(common, journal, key, restart=restart))
         for kept, pair in parts.items():
-            what = "comparing" if reads else "copying"
+            what = "comparing" if noted is None else "copying"
             with common.out.progress(f"{what} {kept}") as progress:
-                if reads:
+                if noted is None:
                     found[kept] = verify(*pair, options, progress=progress)
-                    continue
-                key = _key(kept, places, options)
-                with _journal(common, journal, key, restart=restart) as noted:
+                else:
                     found[kept] = copy(*pair, options, journal=noted, progress=progress)
     _tell(common, places, found, reads=reads, dry_run=dry_run)
     same = all(report.same for report in found.values())
@@ -239,32 +241,32 @@ def _elsewhere(config: Config) -> Config:
     )
 
 
-def _key(kept: Kept, places: tuple[_Place, _Place], options: CopyOptions) -> str:
+def _key(places: tuple[_Place, _Place], kinds: list[Kept], options: CopyOptions) -> str:
     """Return what names this copy in a journal: where from and to, and what; no credentials."""
     from ialstore.migrate.journal import journal_key
     from ialstore.url import StoreURL
 
     named: list[object] = []
-    for place in places:
-        section = place.section(kept)
+    for section in (place.section(kept) for place in places for kept in kinds):
         url = StoreURL.parse(section.url).with_options(section.options)
         query = sorted(url.query.items())
         named.append((url.scheme, url.authority, url.path, query, section.wrap))
-    return journal_key(kept, named, asdict(options))
+    return journal_key(kinds, named, asdict(options))
 
 
 @contextmanager
 def _journal(common: Common, path: Path, key: str, *, restart: bool) -> Generator[Journal]:
     from ialstore.migrate import Journal
 
-    with Journal(path, key, restart=restart) as journal:
-        if journal.is_resumed:
-            common.out.note(f"going on with what {path} has of a copy that was stopped")
-        try:
+    journal = Journal(path, key, restart=restart)
+    try:
+        with journal:
+            if journal.is_resumed:
+                common.out.note(f"going on with what {path} has of a copy that was stopped")
             yield journal
-        except Exception:
-            common.out.warn("what is copied stays; the same command goes on from there")
-            raise
+    except Exception:
+        common.out.warn("what is copied stays; the same command goes on from there")
+        raise
 
 
 def _tell(

@@ -121,7 +121,7 @@ def measure(
         journal.enter(found)
         for size in plan.sizes:
             one = _Measuring(subject, data, plan, journal, size, found.exact, truths, done)
-            if one.missing:
+            if one.missing or one.size.upserts is None:
                 todo.append(one)
     done.total = sum(one.steps for one in todo)
     for one in todo:
@@ -206,12 +206,17 @@ class _Measuring:
             if index.count(self.user):  # a run before this one was killed
                 index.erase(self.user)
             try:
-                self._run(index, *before)
+                upserts, deletes = self._run(index, *before)
             finally:
                 if not self.plan.keep:
                     index.erase(self.user)
+        # Last, so that what is complete is also erased.
+        self.journal.put(self.subject.name, replace(self.size, upserts=upserts, deletes=deletes))
 
-    def _run(self, index: VectorIndex, memory: int | None, files: int | None) -> None:
+    def _run(
+        self, index: VectorIndex, memory: int | None, files: int | None
+    ) -> tuple[Calls, Calls]:
+        """Measure everything; return what is not yet in the journal, upserts and deletes."""
         load, numbers = self._load(index)
         began = time.perf_counter()
         index.search(self.user, self.data.queries[0], self.plan.k)
@@ -228,8 +233,7 @@ class _Measuring:
             self.subject.name,
             replace(self.size, held_bytes=index.held_bytes, **self._room(load, memory, files)),
         )
-        upserts, deletes = self._write(index)
-        self.journal.put(self.subject.name, replace(self.size, upserts=upserts, deletes=deletes))
+        return self._write(index)
 
     def _load(self, index: VectorIndex) -> tuple[Load, dict[str, int]]:
         """Load all vectors; return what it took, and the number of each vector by its id."""

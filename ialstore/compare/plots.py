@@ -21,6 +21,7 @@ from ialstore.compare.wording import amount, listed, thousands
 from ialstore.errors import MissingDriverError
 
 if TYPE_CHECKING:
+    from ialstore.compare.costs import Cost
     from ialstore.compare.figures import Figures, Point
     from ialstore.compare.report import Report
     from ialstore.compare.verdict import Crossing
@@ -37,6 +38,8 @@ _STYLES: Final = (
     ("#9a9a9a", "P", (0, (1, 1))),
 )
 """Colour, marker and dashes; the brightness of neighbours differs."""
+_NO_METADATA: Final = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+"""They would name places on the web."""
 _SEARCHES: Final = [10 ** (step / 6 - 1) for step in range(25)]
 """0.1 to 1,000 a user and day."""
 _MANY_DECADES: Final = 2.5
@@ -104,20 +107,25 @@ def _plots(report: Report) -> Iterator[Plot]:
             f"to its right ends at p95{delay}.",
             _recall(report, last, "milliseconds a search", _p50, _p95),
         )
-    if len(asked.sizes) > 1 and report.costs:
+    priced = [
+        (one, cost)
+        for one, cost in zip(report.found, report.costs, strict=True)
+        if one.index.durable and cost.month is not None
+    ]
+    if len(asked.sizes) > 1 and priced:
         yield Plot(
             "Cost against size",
             f"Of all users, each with so many vectors. A hollow mark is a {recall} below "
             f"{asked.target:g}.{_told(report.crossings, 'vectors')}",
-            _cost(report),
+            _cost(report, priced),
         )
-    priced = [one for one in last if one.index.durable]
-    if priced:
+    at_last = [cost for one, cost in priced if one in last]
+    if at_last:
         yield Plot(
             "Cost against searches",
             f"With {count:,} vectors a user; the upright line is the stated workload."
             f"{_told(report.crossings, 'searches')}",
-            _searches(report, priced),
+            _searches(report, at_last),
         )
     if len(asked.sizes) > 1 and billed:
         yield Plot(
@@ -197,36 +205,32 @@ def _recall(
     return drawing.svg(log_y=False)
 
 
-def _cost(report: Report) -> str:
+def _cost(report: Report, priced: Sequence[tuple[Figures, Cost]]) -> str:
     drawing = _Drawing(report, "vectors a user", f"{report.currency} a month")
-    both = zip(report.found, report.costs, strict=True)
-    for name, group in groupby(both, key=lambda one: one[1].index):
-        mine = [
-            (found, cost) for found, cost in group if found.index.durable and cost.month is not None
-        ]
-        if mine:
-            _line(
-                drawing,
-                name,
-                [cost.vectors for _, cost in mine],
-                [cost.month or 0.0 for _, cost in mine],
-                [found.reaches for found, _ in mine],
-            )
+    for name, group in groupby(priced, key=lambda one: one[1].index):
+        mine = list(group)
+        _line(
+            drawing,
+            name,
+            [cost.vectors for _, cost in mine],
+            [cost.month or 0.0 for _, cost in mine],
+            [found.reaches for found, _ in mine],
+        )
     _crosses(drawing, report.crossings, "vectors")
     return drawing.svg()
 
 
-def _searches(report: Report, found: Sequence[Figures]) -> str:
+def _searches(report: Report, priced: Sequence[Cost]) -> str:
     drawing = _Drawing(report, "searches a user and day", f"{report.currency} a month")
     workload = report.asked.workload
-    for figures, cost in zip(report.found, report.costs, strict=True):
-        if figures in found and cost.month is not None:
-            heights = [cost.month_at(one, workload) for one in _SEARCHES]
-            style = drawing.style(cost.index)
-            drawing.axes.plot(_SEARCHES, heights, **{**style, "markevery": 6})
-    drawing.axes.axvline(
-        workload.searches_per_day, color="#555555", linewidth=0.9, linestyle=(0, (4, 3))
-    )
+    for cost in priced:
+        heights = [cost.month_at(one, workload) for one in _SEARCHES]
+        style = drawing.style(cost.index)
+        drawing.axes.plot(_SEARCHES, heights, **{**style, "markevery": 6})
+    if workload.searches_per_day:
+        drawing.axes.axvline(
+            workload.searches_per_day, color="#555555", linewidth=0.9, linestyle=(0, (4, 3))
+        )
     _crosses(drawing, report.crossings, "searches")
     return drawing.svg()
 
@@ -331,7 +335,7 @@ class _Drawing:
                 handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9
             )
         kept = io.StringIO()
-        self._figure.savefig(kept, format="svg", metadata={"Date": None, "Creator": None})
+        self._figure.savefig(kept, format="svg", metadata=_NO_METADATA)
         text = kept.getvalue()
         # Without a size of its own it takes the width that the page gives it.
         return re.sub(r' width="[^"]*" height="[^"]*"', "", text[text.index("<svg") :], count=1)

@@ -38,6 +38,7 @@ AMOUNTS: Final[Mapping[str, Amount]] = {
     "cache_refused_fills": Amount("Values that a cache refused: a writer came between.", "{value}"),
     "cache_invalidations": Amount("Values that a write removed from a cache.", "{value}"),
     "cache_unmarked": Amount("Writes that could not be announced to a cache.", "{write}"),
+    "dual_missed": Amount("Users for whom the second store of a write failed.", "{user}"),
     "retries": Amount("Calls to the store that the retry wrapper repeated.", "{call}"),
 }
 """By name."""
@@ -48,6 +49,7 @@ _OF_DETAILS: Final = (
     "cache_refused_fills",
     "cache_invalidations",
     "cache_unmarked",
+    "dual_missed",
     "retries",
 )
 

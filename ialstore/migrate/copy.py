@@ -58,7 +58,7 @@ def copy(
         source: what is read.
         target: what is written; of the same kind.
         options: what to copy.
-        journal: where to go on after a run that was stopped.
+        journal: where to go on after a run that was stopped; see ``Journal``.
         progress: called with the number of messages or vectors looked at so far, and None.
         sleep: waits some seconds; only used with a target without strong reads.
 
@@ -79,14 +79,13 @@ def copy(
         reports: list[UserReport] = []
         resumed = 0
         for user_id in planned_users(source, target, options):
-            report = own.done(user_id)
+            report = own.done(source.KIND, user_id)
             if report is None:
                 report = run.copied(user_id, own, sleep)
-                own.finish_user(report)
+                own.finish_user(source.KIND, report)
             else:
                 resumed += own.is_resumed
             reports.append(report)
-        own.finish()
         return CopyReport(tuple(reports), resumed)
     finally:
         if journal is None:
@@ -134,7 +133,7 @@ class _Run(Generic[T]):
         self, user_id: str, journal: Journal, sleep: Callable[[float], object]
     ) -> UserReport:
         """Copy and compare until there is nothing left to do."""
-        position = journal.position(user_id)
+        position = journal.position(self.pair.source.KIND, user_id)
         done = UserReport(user_id=user_id)
         is_open = True
         if position != HIGHEST_ID:
@@ -202,11 +201,11 @@ class _Pass(Generic[T]):
             since_move += 1
             if journal is not None and since_move >= MOVE_EVERY:
                 self._flush()
-                journal.move(self._user_id, _id_of(ours, theirs))
+                journal.move(pair.source.KIND, self._user_id, _id_of(ours, theirs))
                 since_move = 0
         self._flush()
         if journal is not None and self.has_written:
-            journal.move(self._user_id, HIGHEST_ID)
+            journal.move(pair.source.KIND, self._user_id, HIGHEST_ID)
         self.report = replace(self.report, source=self._source, target=self._target)
 
     def _wait(self, ours: T | None, theirs: T | None) -> None:

@@ -1,7 +1,7 @@
 """``Journal``: how far a copy has come, in a SQLite file that outlives any kill.
 
-A run that was not finished goes on; after a finished one the next begins anew. Several processes
-may share a journal: each user that one has done is done for all.
+A run that was stopped goes on; after one that came to its end the next begins anew. Several
+processes may share a journal: each user that one has done is done for all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, finished INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS users (
-    run INTEGER, user_id TEXT, position TEXT NOT NULL, report TEXT, PRIMARY KEY (run, user_id)
+    run INTEGER, kind TEXT, user_id TEXT, position TEXT NOT NULL, report TEXT,
+    PRIMARY KEY (run, kind, user_id)
 ) WITHOUT ROWID;
 """
 _BUSY_SECONDS: Final = 10
@@ -44,7 +45,10 @@ def journal_key(*parts: object) -> str:
 
 
 class Journal:
-    """The state of one copy. Each change is on the disk when the method returns.
+    """The state of a run: of one copy, or of several that belong together.
+
+    Each change is on the disk when the method returns. A ``with`` block that ends well is the end
+    of the run. ``kind`` is ``conversation`` or ``vector``.
 
     Attributes:
         is_resumed: whether a run was found that had not finished.
@@ -89,41 +93,45 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            if kind is None:
+                self.finish()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Give the file back; a run that is not finished can go on later."""
         self._db.close()
 
-    def position(self, user_id: str) -> str:
+    def position(self, kind: str, user_id: str) -> str:
         """Return the id up to which a user is copied; empty at the beginning."""
-        row = self._one("SELECT position FROM users WHERE run = ? AND user_id = ?", user_id)
+        row = self._one("position", kind, user_id)
         return "" if row is None else str(row[0])
 
-    def done(self, user_id: str) -> UserReport | None:
+    def done(self, kind: str, user_id: str) -> UserReport | None:
         """Return the report of a user who is done, or None."""
-        row = self._one("SELECT report FROM users WHERE run = ? AND user_id = ?", user_id)
+        row = self._one("report", kind, user_id)
         return None if row is None or row[0] is None else _report(row[0])
 
-    def move(self, user_id: str, position: str) -> None:
+    def move(self, kind: str, user_id: str, position: str) -> None:
         """Note that a user is copied up to this id."""
         self._write(
-            "INSERT INTO users VALUES (?, ?, ?, NULL) ON CONFLICT (run, user_id) DO UPDATE"
+            "INSERT INTO users VALUES (?, ?, ?, ?, NULL) ON CONFLICT (run, kind, user_id) DO UPDATE"
             " SET position = max(position, excluded.position)",
-            (self._run, user_id, position),
+            (self._run, kind, user_id, position),
         )
 
-    def finish_user(self, report: UserReport) -> None:
+    def finish_user(self, kind: str, report: UserReport) -> None:
         """Note that a user is done."""
         text = json.dumps(asdict(report))
         self._write(
-            "INSERT INTO users VALUES (?, ?, '', ?) ON CONFLICT (run, user_id) DO UPDATE"
+            "INSERT INTO users VALUES (?, ?, ?, '', ?) ON CONFLICT (run, kind, user_id) DO UPDATE"
             " SET report = excluded.report",
-            (self._run, report.user_id, text),
+            (self._run, kind, report.user_id, text),
         )
 
     def finish(self) -> None:
-        """Note that every user is done: the next run with this key begins anew."""
+        """Note the end of the run: the next one with this key begins anew."""
         self._write("UPDATE runs SET finished = 1 WHERE id = ?", (self._run,))
 
     def _begin(self, key: str, *, restart: bool) -> tuple[int, bool]:
@@ -151,8 +159,9 @@ class Journal:
     def _tables(self) -> set[str]:
         return {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}
 
-    def _one(self, query: str, user_id: str) -> tuple[str | None, ...] | None:
-        with self._errors(), closing(self._db.execute(query, (self._run, user_id))) as rows:
+    def _one(self, column: str, kind: str, user_id: str) -> tuple[str | None, ...] | None:
+        query = f"SELECT {column} FROM users WHERE run = ? AND kind = ? AND user_id = ?"  # noqa: S608 - ours
+        with self._errors(), closing(self._db.execute(query, (self._run, kind, user_id))) as rows:
             row: tuple[str | None, ...] | None = rows.fetchone()
             return row
 

@@ -25,7 +25,16 @@ FACES = [
 ]
 
 RENAMED = {"close": "aclose", "__enter__": "__aenter__", "__exit__": "__aexit__"}
-OF_BACKENDS = {"CAPABILITIES", "KIND", "OPTIONS", "SCHEME", "from_url", "iam_policy"}
+OF_BACKENDS = {
+    "CAPABILITIES",
+    "COST_CHOICES",
+    "KIND",
+    "OPTIONS",
+    "SCHEME",
+    "estimate",
+    "from_url",
+    "iam_policy",
+}
 """What a class says to the registry; nobody asks a face."""
 NEED_NO_THREAD = {"subscribe"}
 ONLY_OF_FACES = {"aclose", "sync"}

@@ -174,3 +174,135 @@ def test_the_prediction_of_an_index_is_right_at_the_border(
     assert prediction.entry_bytes(message, "SessionIndex") == 1024 + over
     assert measured(partial(store.append, message)).write == 2 + 2 + 1 + over
     assert prediction.append(message).write == 2 + 1 + over
+
+
+DAY = datetime(2096, 2, 29, 8, tzinfo=UTC)
+
+
+def say(user: str, session: str, number: int, size: int = 900, days: int = 0) -> Message:
+    return Message.new(
+        user_id=user,
+        session_id=session,
+        role="user",
+        content="x" * size,
+        created_at=DAY + timedelta(days=days, seconds=number),
+        key=str(number),
+    )
+
+
+@pytest.mark.parametrize(
+    ("sessions", "each", "limit"),
+    [
+        pytest.param(1, 6, 20, id="a short session alone"),
+        pytest.param(1, 20, 20, id="just the limit"),
+        pytest.param(1, 30, 20, id="a long session"),
+        pytest.param(3, 6, 20, id="a short session behind others"),
+        pytest.param(3, 10, 30, id="all that a first page may hold"),
+        pytest.param(3, 20, 60, id="the limit is the day"),
+        pytest.param(2, 0, 20, id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("consistency", Consistency)
+def test_the_newest_of_a_session_cost_what_was_predicted(
+    stores: dict[tuple[bool, bool], Any],
+    sessions: int,
+    each: int,
+    limit: int,
+    consistency: Consistency,
+) -> None:
+    """As the context engine reads them, after others were read on this day."""
+    store, prediction = stores[False, False]
+    user = f"u{next(_numbers)}"
+    for number in range(sessions * each):
+        store.append(say(user, f"s{number // each}", number))
+    last = f"s{sessions - 1}"
+    units = measured(
+        partial(store.history, user, session_id=last, limit=limit, consistency=consistency)
+    )
+    assert units == prediction.newest(
+        say(user, last, 0), limit, of_session=each, of_day=sessions * each, consistency=consistency
+    )
+
+
+@pytest.mark.parametrize(
+    ("of_day", "days", "limit"),
+    [(30, 1, 20), (20, 1, 20), (6, 1, 20), (6, 3, 20), (5, 9, 20), (20, 3, 20), (6, 20, 1000)],
+)
+@pytest.mark.parametrize("consistency", Consistency)
+def test_the_newest_of_a_user_cost_what_was_predicted(
+    stores: dict[tuple[bool, bool], Any],
+    of_day: int,
+    days: int,
+    limit: int,
+    consistency: Consistency,
+) -> None:
+    """Over days, the more at once the further back."""
+    store, prediction = stores[False, False]
+    user = f"u{next(_numbers)}"
+    for day in range(-days + 1, 1):
+        store.append(*(say(user, "s", number, days=day) for number in range(of_day)))
+    units = measured(partial(store.history, user, limit=limit, consistency=consistency))
+    assert units == prediction.newest_of_user(
+        say(user, "s", 0), limit, of_day=of_day, days=days, consistency=consistency
+    )
+
+
+@pytest.mark.parametrize("count", [0, 1, 60])
+@pytest.mark.parametrize("consistency", Consistency)
+def test_a_list_of_sessions_costs_what_was_predicted(
+    stores: dict[tuple[bool, bool], Any], count: int, consistency: Consistency
+) -> None:
+    store, prediction = stores[False, False]
+    user = f"u{next(_numbers)}"
+    some = [say(user, f"session-{number:03d}", number) for number in range(count)]
+    if some:
+        store.append(*some)
+    units = measured(partial(store.sessions, user, consistency=consistency))
+    sample = say(user, "session-000", 0)
+    assert units == prediction.sessions(sample, count, consistency=consistency)
+
+
+def test_pages_are_rounded_up_one_by_one() -> None:
+    """What is more than 1 MiB takes several requests: messages, and rows of the directory."""
+    prediction = Prediction(DynamoOptions())
+    message = replace(LONG, content=text(200_000, packs=False))
+    units = prediction.newest(message, 20, of_session=30, of_day=30)
+    row = prediction.row_bytes(message)
+    per_page = (1 << 20) // row
+    assert units.requests == 1 + -(-20 // per_page)
+    listed = prediction.sessions(message, 20_000)
+    size = prediction.session_bytes(message)
+    assert listed.requests == -(-20_000 // ((1 << 20) // size))
+    assert 0 <= listed.read - 20_000 * size / 4096 < 2 * listed.requests
+
+
+def test_parts_of_contents_are_read_beside_their_rows() -> None:
+    prediction = Prediction(DynamoOptions())
+    units = prediction.newest(LONG, 20, of_session=2, of_day=2)
+    alone = prediction.get(LONG, consistency=STRONG)
+    rows = prediction.newest(replace(LONG, content="x"), 20, of_session=2, of_day=2)
+    assert units.read == rows.read + 2 * (alone.read - 1)
+
+
+def test_what_is_spread_is_read_from_each_partition() -> None:
+    message = say("u", "s", 0)
+    one, four = (Prediction(DynamoOptions(spread=spread)) for spread in (1, 4))
+    of_user = [p.newest_of_user(message, 20, of_day=40, days=1).requests for p in (one, four)]
+    assert of_user == [2, 5]
+    crowded = [p.newest(message, 20, of_session=2, of_day=402).read for p in (one, four)]
+    assert crowded[1] < crowded[0] / 2
+
+
+@pytest.mark.parametrize("message", [LONG, say("u", "s", 0)], ids=["long", "short"])
+@pytest.mark.parametrize("indexes", INDEXES)
+def test_what_an_append_costs_by_place_is_what_it_costs(
+    message: Message, indexes: tuple[bool, bool]
+) -> None:
+    prediction = Prediction(DynamoOptions(user_time_index=indexes[0], session_index=indexes[1]))
+    places = prediction.by_place(message)
+    assert len(places) == len(prediction.stored_bytes(message)) == 1 + sum(indexes)
+    assert sum(places.values(), Units()) == prediction.append(message)
+    stored = prediction.stored_bytes(message)
+    assert stored.pop("conversation-history-v2") >= prediction.row_bytes(message) + 100
+    for index, size in stored.items():
+        assert size == prediction.entry_bytes(message, index) + 100

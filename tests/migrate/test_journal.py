@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from contextlib import closing, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -43,44 +44,55 @@ class Counted(ConversationWrapper):
 
 
 def test_what_was_noted_is_there_for_the_next_process(path: Path) -> None:
-    with Journal(path, "k") as journal:
-        assert not journal.is_resumed
-        assert journal.position("u") == ""
-        assert journal.done("u") is None
-        journal.move("u", "b")
-        journal.move("u", "a")  # of another process, which is behind
-        journal.finish_user(REPORT)
-        assert journal.done("u") is None
+    journal = Journal(path, "k")
+    assert not journal.is_resumed
+    assert journal.position("vector", "u") == ""
+    assert journal.done("vector", "u") is None
+    journal.move("vector", "u", "b")
+    journal.move("vector", "u", "a")  # of another process, which is behind
+    journal.finish_user("vector", REPORT)
+    assert journal.done("vector", "u") is None
+    journal.close()
+
+    with closing(Journal(path, "other")) as other:
+        assert other.position("vector", "u") == ""
     with Journal(path, "k") as journal:
         assert journal.is_resumed
-        assert journal.position("u") == "b"
-        assert journal.done("\u00fc") == REPORT
-        assert Journal(path, "other").position("u") == ""
-        journal.finish()
+        assert journal.position("vector", "u") == "b"
+        assert journal.position("conversation", "u") == ""
+        assert journal.done("vector", "\u00fc") == REPORT
+        assert journal.done("conversation", "\u00fc") is None
+
+
+def test_a_block_that_ends_well_is_the_end_of_the_run(path: Path) -> None:
+    with suppress(UnavailableError), Journal(path, "k") as journal:
+        journal.finish_user("vector", REPORT)
+        raise UnavailableError("stopped")
+    with Journal(path, "k") as journal:
+        assert journal.is_resumed
     with Journal(path, "k") as journal:
         assert not journal.is_resumed
-        assert journal.position("u") == ""
-        assert journal.done("\u00fc") is None
+        assert journal.done("vector", "\u00fc") is None
 
 
 def test_a_restart_forgets_what_was_done(path: Path) -> None:
-    with Journal(path, "k") as journal:
-        journal.finish_user(REPORT)
+    with closing(Journal(path, "k")) as journal:
+        journal.finish_user("vector", REPORT)
     with Journal(path, "k", restart=True) as journal:
         assert not journal.is_resumed
-        assert journal.done("\u00fc") is None
+        assert journal.done("vector", "\u00fc") is None
 
 
-def test_two_processes_share_a_run_until_both_are_done(path: Path) -> None:
+def test_two_processes_share_a_run_until_one_ends_it(path: Path) -> None:
     with Journal(path, "k") as one, Journal(path, "k") as other:
-        one.finish_user(REPORT)
-        assert other.done("\u00fc") == REPORT
+        one.finish_user("vector", REPORT)
+        assert other.done("vector", "\u00fc") == REPORT
         one.finish()
         with Journal(path, "k") as later:
-            other.move("u", "x")  # of the run before: no business of the later one
-            other.finish_user(UserReport(user_id="u"))
-            assert later.position("u") == ""
-            assert later.done("u") is None
+            other.move("vector", "u", "x")  # of the run before: no business of the later one
+            other.finish_user("vector", UserReport(user_id="u"))
+            assert later.position("vector", "u") == ""
+            assert later.done("vector", "u") is None
 
 
 def test_a_journal_is_for_its_owner_alone(path: Path) -> None:
@@ -128,7 +140,7 @@ def test_a_copy_that_was_stopped_goes_on_with_the_user_it_was_at(
     source, target = MemoryConversationStore(), MemoryConversationStore()
     for user in ("a", "b", "c"):
         source.append(*messages(25, user))
-    with Journal(path) as journal, pytest.raises(UnavailableError):
+    with pytest.raises(UnavailableError), Journal(path) as journal:
         copy(source, Counted(target, "b"), journal=journal)
     assert held(target, "a") == held(source, "a")
 
@@ -138,11 +150,11 @@ def test_a_copy_that_was_stopped_goes_on_with_the_user_it_was_at(
                 raise UnavailableError("full")
             return super()._append(op, user_id, entries)
 
-    with Journal(path) as journal, pytest.raises(UnavailableError):
+    with pytest.raises(UnavailableError), Journal(path) as journal:
         copy(source, Full(target), journal=journal)
     place = message(19, "b").id
     with Journal(path) as journal:
-        assert journal.position("b") == place
+        assert journal.position("conversation", "b") == place
         counted = Counted(source)
         report = copy(counted, target, journal=journal)
     assert report.same
@@ -160,10 +172,10 @@ def test_what_was_copied_whole_is_only_compared(path: Path) -> None:
     source.append(*messages(3))
 
     class Stopping(Journal):
-        def finish_user(self, report: UserReport) -> None:
+        def finish_user(self, kind: str, report: UserReport) -> None:
             raise UnavailableError("stopped")
 
-    with Stopping(path) as stopping, pytest.raises(UnavailableError):
+    with pytest.raises(UnavailableError), Stopping(path) as stopping:
         copy(source, target, journal=stopping)
     counted = Counted(source)
     with Journal(path) as journal:
@@ -178,7 +190,7 @@ def test_users_that_another_process_has_done_are_not_looked_at_again(path: Path)
         source.append(message(1, user))
     with Journal(path) as one, Journal(path) as other:
         for user in ("a", "b"):
-            other.finish_user(UserReport(user_id=user))
+            other.finish_user("conversation", UserReport(user_id=user))
         report = copy(source, target, CopyOptions(), journal=one)
     assert report.resumed == 0
     assert held(target, "a") == []

@@ -20,6 +20,7 @@ LAYERS = (
         "cost",
         "decoding",
         "errors",
+        "estimate",
         "events",
         "ids",
         "limits",
@@ -36,7 +37,7 @@ LAYERS = (
     ("registry", "caching", "callables", "config", "embedding", "formats", "wrappers"),
     ("context",),
     ("aio",),
-    ("migrate", "compare", "testing"),
+    ("migrate", "compare", "costing", "testing"),
     ("cli", "__main__"),
 )
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}
@@ -49,6 +50,7 @@ HEAVY = {
     "botocore",
     "faiss",
     "ialstore_backends",
+    "matplotlib",
     "opensearchpy",
     "pydantic",
     "pynamodb",

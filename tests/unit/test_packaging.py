@@ -18,6 +18,7 @@ RUN_TIME_EXTRAS = {
     "bedrock",
     "dynamodb",
     "faiss",
+    "opensearch",
     "opentelemetry",
     "prometheus",
     "redis",

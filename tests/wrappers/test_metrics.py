@@ -170,6 +170,8 @@ ialstore_cache_misses_total{LABELS} 0.0
 # TYPE ialstore_cache_invalidations_total counter
 # HELP ialstore_cache_unmarked_total Writes that could not be announced to a cache.
 # TYPE ialstore_cache_unmarked_total counter
+# HELP ialstore_dual_missed_total Users for whom the second store of a write failed.
+# TYPE ialstore_dual_missed_total counter
 # HELP ialstore_retries_total Calls to the store that the retry wrapper repeated.
 # TYPE ialstore_retries_total counter
 """

@@ -46,7 +46,7 @@ from ialstore.errors import (
     UnavailableError,
 )
 from ialstore_backends._late import Late
-from ialstore_backends.dynamodb.table import ConditionFailedError
+from ialstore_backends.dynamodb.table import ConditionFailedError, ConflictError
 from ialstore_backends.dynamodb.transport import AwsTransport, TransportError
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ if TYPE_CHECKING:
 __all__ = ["DynamoClient"]
 
 _READS: Final = frozenset({"BatchGetItem", "GetItem", "Query", "Scan", "SearchVectors"})
-_WRITES: Final = frozenset({"BatchWriteItem", "DeleteItem", "PutItem", "UpdateItem"})
+_WRITES: Final = frozenset(
+    {"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"}
+)
 _METERED: Final = _READS | _WRITES
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 2.0
@@ -71,8 +73,10 @@ _SERVER_ERROR: Final = 500
 
 _THROTTLED: Final = frozenset(
     {
+        "ProvisionedThroughputExceeded",  # within a transaction
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "ThrottlingError",  # within a transaction
         "ThrottlingException",
         "Throttling",
         "LimitExceededException",
@@ -99,7 +103,6 @@ _PASSING: Final = frozenset(
         "InternalServerError",
         "ReplicatedWriteConflictException",
         "ServiceUnavailable",
-        "TransactionConflictException",
         "TransactionInProgressException",
     }
 )
@@ -275,6 +278,9 @@ class _Role(CredentialProvider):
 
 def _table(params: dict[str, Any]) -> str:
     """Return the table that a request asks; every request asks one."""
+    if "TransactItems" in params:
+        ((_, first),) = params["TransactItems"][0].items()
+        return _table(first)
     name: str = params["TableName"] if "TableName" in params else next(iter(params["RequestItems"]))
     return name
 
@@ -372,9 +378,25 @@ def _refused(error: ClientError, op: Operation, *, is_write: bool) -> Exception:
     if code == "ConditionalCheckFailedException":
         raw = response.get("Raw")
         return ConditionFailedError(None if raw is None else orjson.loads(raw).get("Item"))
+    if code == "TransactionConflictException":
+        return ConflictError(code)
+    if code == "TransactionCanceledException":
+        return _cancelled(error, op)
     if code in _PASSING or status >= _SERVER_ERROR:
         return _unavailable(code or str(status), is_write=is_write)
     return _refusal(code or str(status), op.details["table"])
+
+
+def _cancelled(error: ClientError, op: Operation) -> Exception:
+    """Return what a transaction failed of: the first reason that is one."""
+    response = cast("dict[str, Any]", error.response)
+    reasons = [str(one.get("Code", "")) for one in response.get("CancellationReasons", ())]
+    if "ConditionalCheckFailed" in reasons:
+        return ConditionFailedError(None)
+    if "TransactionConflict" in reasons:
+        return ConflictError("TransactionConflict")
+    code = next((one for one in reasons if one not in ("", "None")), "TransactionCanceled")
+    return _refusal(code, op.details["table"])
 
 
 def _refusal(code: str, table: str) -> IalStoreError:

@@ -26,7 +26,7 @@ from ialstore_backends.dynamodb import keys
 from ialstore_backends.dynamodb.directory import LEASE_SECONDS, Directory, Listed
 from ialstore_backends.dynamodb.keys import Layout
 from ialstore_backends.dynamodb.maintenance import Maintenance
-from ialstore_backends.dynamodb.options import DynamoOptions, table_prefix
+from ialstore_backends.dynamodb.options import CHOICES, DynamoOptions, table_prefix
 from ialstore_backends.dynamodb.parallel import SideBySide
 from ialstore_backends.dynamodb.policy import policy
 from ialstore_backends.dynamodb.reading import Range, Reader
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
     from ialstore.component import Access, Progress, StoreSettings
+    from ialstore.estimate import Choice, Estimate, Workload
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
 
@@ -67,6 +68,7 @@ class DynamoConversationStore(ConversationStore):
         activity_precision=timedelta(seconds=LEASE_SECONDS),
     )
     OPTIONS: ClassVar[type[Any] | None] = DynamoOptions
+    COST_CHOICES: ClassVar[tuple[Choice, ...]] = CHOICES
 
     def __init__(
         self,
@@ -114,6 +116,15 @@ class DynamoConversationStore(ConversationStore):
         options = url.options(DynamoOptions)
         table = f"{table_prefix(url)}{TABLE}"
         return policy(table, options, access, user_id=user_id, account=account)
+
+    @classmethod
+    def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        """Return what a workload takes of the table of a URL."""
+        require("pynamodb", extra="dynamodb", needed_by=cls.SCHEME)
+        from ialstore_backends.dynamodb.estimate import estimate  # it imports the driver
+
+        table_prefix(url)
+        return estimate(url.options(DynamoOptions), workload, age_days)
 
     def _address(self, op: Operation, user_id: str) -> tuple[str, ...]:
         return (self.SCHEME, self._client.endpoint, self._table, user_id)

@@ -28,9 +28,10 @@ from ialstore_backends.dynamodb.table import ConditionFailedError
 if TYPE_CHECKING:
     from ialstore.model import EncodedMessage
     from ialstore.operation import Operation
+    from ialstore_backends.dynamodb.keys import Layout
     from ialstore_backends.dynamodb.table import Item, Table
 
-__all__ = ["LEASE_SECONDS", "Directory", "Listed", "days_of", "listed"]
+__all__ = ["LEASE_SECONDS", "Directory", "Listed", "days_of", "listed", "session_row"]
 
 LEASE_SECONDS: Final = 600
 """How long a process remembers what it announced, and how exact activity is."""
@@ -363,6 +364,17 @@ def _year(day: int) -> int:
 
 def _day_set(days: Iterable[int]) -> dict[str, Any]:
     return {"BS": [day.to_bytes(_DAY_BYTES, "big") for day in days]}
+
+
+def session_row(layout: Layout, user_id: str, session_id: str, active: int) -> Item:
+    """Return the row that lists a session of one day; its binary values are bytes."""
+    return {
+        "user_date": {"S": layout.directory(user_id)},
+        "timestamp_type": {"S": f"{_SESSIONS}{keys.escaped(session_id)}"},
+        "days": _day_set([0]),
+        "active": {"N": str(active)},
+        "spread": {"N": str(layout.spread)},
+    }
 
 
 def days_of(row: Item) -> tuple[int, ...]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 from ialstore.errors import ConfigurationError, InvalidInputError
+from ialstore.estimate import Choice
 
 if TYPE_CHECKING:
     from ialstore.url import StoreURL
 
-__all__ = ["DynamoOptions", "TableOptions", "table_prefix"]
+__all__ = ["CHOICES", "DynamoOptions", "TableOptions", "table_prefix"]
 
 _SPREADS: Final = tuple(2**power for power in range(9))
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
@@ -92,6 +93,14 @@ class DynamoOptions(TableOptions):
         TableOptions.__post_init__(self)  # a class with slots is made twice: super() is not it
         if self.spread not in _SPREADS:
             raise InvalidInputError("spread must be a power of 2, from 1 to 256")
+
+
+CHOICES: Final = (
+    Choice("user_time_index", ("true", "false")),
+    Choice("session_index", ("true", "false")),
+    Choice("spread", ("1", "4", "16")),
+)
+"""Options that change what the table costs."""
 
 
 def table_prefix(url: StoreURL) -> str:

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from ialstore_backends.dynamodb.options import DynamoOptions
     from ialstore_backends.dynamodb.table import Item, Table
 
-__all__ = ["Range", "Reader"]
+__all__ = ["MOST_DAYS", "Range", "Reader"]
 
 _BATCH_KEYS: Final = 100
 _CROWD: Final = 4
 """A session with less than one in so many rows of its day is better read through its index."""
 _MOST_CROWDED: Final = 10_000
-_MOST_DAYS: Final = 16
+MOST_DAYS: Final = 16
 _PART_TRIES: Final = 3
 
 
@@ -139,7 +139,7 @@ class Reader:
                 group, days = days[:at_once], days[at_once:]
                 scans = [_DayScan(self, op, wanted, day, left) for day in group]
                 self._side_by_side.run([first for scan in scans for first in scan.firsts()])
-            at_once = min(2 * at_once, _MOST_DAYS)
+            at_once = min(2 * at_once, MOST_DAYS)
             for scan in scans:
                 for row in scan.rows():
                     yield row

@@ -10,22 +10,21 @@ from ialstore.cost import Units, read_units
 if TYPE_CHECKING:
     from ialstore_backends.dynamodb.table import Item
 
-__all__ = ["FLOAT_BYTES", "item_bytes", "query_units"]
+__all__ = ["FLOAT_BYTES", "OVERHEAD_BYTES", "PAGE_BYTES", "item_bytes", "query_units"]
 
 FLOAT_BYTES: Final = 4
 """Of a number of a vector that is in a vector index, however many digits were sent."""
-
-_PAGE_BYTES: Final = 1 << 20
+OVERHEAD_BYTES: Final = 100
+"""Billed for keeping an item, or an entry of an index, beside its own bytes."""
+PAGE_BYTES: Final = 1 << 20
+"""At which a query ends, to be continued by another."""
 
 
 def query_units(sizes: Iterable[int], *, strong: bool) -> Units:
-    """Return what a query costs that reads items of these bytes.
-
-    A page ends at 1 MiB, and each is rounded up.
-    """
+    """Return what a query costs that reads items of these bytes, each page rounded up."""
     pages = [0]
     for size in sizes:
-        if pages[-1] + size > _PAGE_BYTES:
+        if pages[-1] + size > PAGE_BYTES:
             pages.append(0)
         pages[-1] += size
     read = sum(read_units(one, strong=strong) for one in pages)

@@ -11,26 +11,21 @@ from ialstore_backends._late import require
 from ialstore_backends.dynamodb.access import RowAccess
 from ialstore_backends.dynamodb.options import table_prefix
 from ialstore_backends.dynamodb.parallel import SideBySide
-from ialstore_backends.dynamodb.table import DRIVERS, is_strong
+from ialstore_backends.dynamodb.table import DRIVERS
+from ialstore_backends.dynamodb_vector.layout import VectorLayout
 from ialstore_backends.dynamodb_vector.options import VectorOptions
 from ialstore_backends.dynamodb_vector.policy import policy
-from ialstore_backends.dynamodb_vector.reading import VectorSource
 from ialstore_backends.dynamodb_vector.rows import VectorRows
-from ialstore_backends.dynamodb_vector.searching import VectorSearch
 from ialstore_backends.dynamodb_vector.table import MAX_K, TABLE, vector_index
-from ialstore_backends.lsh.maintenance import Sweep
-from ialstore_backends.lsh.reading import EmbeddingReader
 from ialstore_backends.lsh.table import Chunks, EmbeddingTable
 from ialstore_backends.lsh.table_index import EmbeddingTableIndex
-from ialstore_backends.lsh.writing import EmbeddingWriter
 
 if TYPE_CHECKING:
     from botocore.session import Session
 
     from ialstore.component import Access, StoreSettings
-    from ialstore.operation import Operation
     from ialstore.url import StoreURL
-    from ialstore.vector_model import IndexSpec, SearchQuery, SearchResult
+    from ialstore.vector_model import IndexSpec
 
 __all__ = ["DynamoVectorIndex"]
 
@@ -82,7 +77,7 @@ class DynamoVectorIndex(EmbeddingTableIndex):
         client = DynamoClient(options, session)
         side_by_side = SideBySide()
         chunks = Chunks(options.chunks)
-        self._table = EmbeddingTable(
+        self._table = table = EmbeddingTable(
             name=f"{prefix}{TABLE}",
             client=client,
             access=RowAccess(client, f"{prefix}{TABLE}", side_by_side),
@@ -98,11 +93,7 @@ class DynamoVectorIndex(EmbeddingTableIndex):
         }
         model = vector_model(prefix, strong_reads=options.strong_reads)
         self._schema = Schema(client, model, options, layout, vector_index(spec))
-        self._reader = EmbeddingReader(self._table)
-        self._writer = EmbeddingWriter(self._table, self._reader)
-        self._maintenance = Sweep(self._table, self._reader)
-        self._searcher = VectorSearch(spec)
-        self._lag_seconds = options.lag_seconds
+        self._layout = VectorLayout(table, options.lag_seconds)
 
     def _seconds(self) -> int:
         """Return seconds since 1970 by the index's clock, now and not when a call began."""
@@ -126,10 +117,3 @@ class DynamoVectorIndex(EmbeddingTableIndex):
         options = url.options(VectorOptions)
         table = f"{table_prefix(url)}{TABLE}"
         return policy(table, options, access, user_id=user_id, account=account)
-
-    def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
-        source = VectorSource(op, self._table, self._reader, self._lag_seconds)
-        found = self._searcher.run(source, query, op.now, strong=is_strong(op))
-        op.note("plan", found.plan)
-        op.note("rounds", found.rounds)
-        return found.ranking.result()

@@ -20,6 +20,7 @@ import numpy as np
 from ialstore.capabilities import VectorCapabilities
 from ialstore.errors import ConfigurationError, Outcome
 from ialstore.model import EraseReport, OptimizeReport
+from ialstore.vector_model import IndexSpec
 from ialstore_backends._exact import ExactMatrix, bytes_per_vector
 from ialstore_backends._late import require
 from ialstore_backends.faiss.matrix import FaissMatrix
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
 
     from ialstore.component import Progress, StoreSettings
     from ialstore.errors import IalStoreError
+    from ialstore.estimate import Estimate, Workload
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
-    from ialstore.vector_model import EncodedRecord, IndexSpec
+    from ialstore.vector_model import EncodedRecord
     from ialstore_backends.sqlite.connection import Connection
     from ialstore_backends.sqlite.held import State
     from ialstore_backends.sqlite.vector_rows import Row
@@ -124,6 +126,15 @@ class FaissVectorIndex(SqliteVectorIndex):
     def from_url(cls, url: StoreURL, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> Self:
         """Return the index in the directory that a URL names; creates nothing yet."""
         return cls(url.file_path(), spec, options=url.options(FaissOptions), **settings)
+
+    @classmethod
+    def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        """Return the disk that a workload takes, as a scratch folder shows."""
+        from ialstore_backends._measured import estimate_vectors
+
+        url.file_path()
+        spec, options = IndexSpec(workload.dimension), url.options(FaissOptions)
+        return estimate_vectors(lambda path: cls(path, spec, options=options), workload, age_days)
 
     @property
     def capabilities(self) -> VectorCapabilities:

@@ -6,29 +6,33 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from ialstore.capabilities import VectorCapabilities
+from ialstore.component import no_progress
+from ialstore.model import OptimizeReport
 from ialstore_backends._late import require
 from ialstore_backends.dynamodb.access import RowAccess
 from ialstore_backends.dynamodb.options import table_prefix
 from ialstore_backends.dynamodb.parallel import SideBySide
-from ialstore_backends.dynamodb.table import DRIVERS, is_strong
+from ialstore_backends.dynamodb.table import DRIVERS
 from ialstore_backends.lsh.codec import ERRORS, VectorCodec
-from ialstore_backends.lsh.gsi import MIN_RECALL, GsiSearch
-from ialstore_backends.lsh.maintenance import Maintenance
-from ialstore_backends.lsh.options import LshOptions
+from ialstore_backends.lsh.gsi import MIN_RECALL
+from ialstore_backends.lsh.gsi_layout import GsiLayout
+from ialstore_backends.lsh.options import CHOICES, LshOptions
+from ialstore_backends.lsh.packed.layout import PackedLayout
+from ialstore_backends.lsh.packed.rows import RowKeys
+from ialstore_backends.lsh.packed.table import PackedTable
 from ialstore_backends.lsh.policy import policy
-from ialstore_backends.lsh.reading import EmbeddingReader
 from ialstore_backends.lsh.rows import CodedRows
 from ialstore_backends.lsh.table import TABLE, Chunks, EmbeddingTable
 from ialstore_backends.lsh.table_index import EmbeddingTableIndex
-from ialstore_backends.lsh.writing import EmbeddingWriter
 
 if TYPE_CHECKING:
     from botocore.session import Session
 
     from ialstore.component import Access, StoreSettings
+    from ialstore.estimate import Choice, Estimate, Workload
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
-    from ialstore.vector_model import IndexSpec, SearchQuery, SearchResult
+    from ialstore.vector_model import IndexSpec
 
 __all__ = ["LshDynamoIndex"]
 
@@ -54,6 +58,7 @@ class LshDynamoIndex(EmbeddingTableIndex):
         vector_error=ERRORS["int8"],
     )
     OPTIONS: ClassVar[type[Any] | None] = LshOptions
+    COST_CHOICES: ClassVar[tuple[Choice, ...]] = CHOICES
 
     def __init__(
         self,
@@ -77,34 +82,40 @@ class LshDynamoIndex(EmbeddingTableIndex):
         from ialstore_backends.dynamodb.definition import Schema
         from ialstore_backends.lsh.schema import embedding_model
 
-        model = embedding_model(prefix)
-        self._client = DynamoClient(options, session)
-        self._side_by_side = SideBySide()
-        chunks = Chunks(options.chunks)
-        self._table = EmbeddingTable(
-            name=f"{prefix}{TABLE}",
-            client=self._client,
-            access=RowAccess(self._client, f"{prefix}{TABLE}", self._side_by_side),
-            side_by_side=self._side_by_side,
-            chunks=chunks,
-            rows=CodedRows(model, chunks, codec, spec),
-            spec=spec,
-        )
+        model = embedding_model(prefix, options.layout)
+        name = f"{prefix}{TABLE}"
+        client = DynamoClient(options, session)
+        side_by_side = SideBySide()
+        access = RowAccess(client, name, side_by_side)
         layout: dict[str, int | str] = {
             "layout": options.layout,
             "chunks": options.chunks,
             "codec": options.codec,
         }
-        self._schema = Schema(self._client, model, options, layout)
-        self._reader = EmbeddingReader(self._table)
-        self._writer = EmbeddingWriter(self._table, self._reader)
-        self._searcher = GsiSearch(spec, options.chunks)
-        self._maintenance = Maintenance(self._table, self._reader)
+        self._schema = Schema(client, model, options, layout)
+        self._codes: PackedLayout | None = None
+        if options.layout == "packed":
+            packed = PackedTable(
+                name, client, access, side_by_side, RowKeys(options.chunks), codec, spec
+            )
+            self._table = packed
+            self._layout = self._codes = PackedLayout(packed, options.cache_bytes)
+        else:
+            chunks = Chunks(options.chunks)
+            rows = CodedRows(model, chunks, codec, spec)
+            table = EmbeddingTable(name, client, access, side_by_side, chunks, rows, spec)
+            self._table = table
+            self._layout = GsiLayout(table)
 
     @property
     def capabilities(self) -> VectorCapabilities:
         """What this index can do."""
         return self._capabilities
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of codes that this process holds."""
+        return 0 if self._codes is None else self._codes.held_bytes
 
     @classmethod
     def from_url(cls, url: StoreURL, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> Self:
@@ -120,13 +131,21 @@ class LshDynamoIndex(EmbeddingTableIndex):
         table = f"{table_prefix(url)}{TABLE}"
         return policy(table, options, access, user_id=user_id, account=account)
 
-    # -- reading --------------------------------------------------------------------------------
+    @classmethod
+    def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        """Return what a workload takes of the table of a URL."""
+        require("pynamodb", extra="dynamodb", needed_by=cls.SCHEME)
+        from ialstore_backends.lsh.estimate import estimate  # it imports the driver
 
-    def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
-        source = self._reader.source(op)
-        found = self._searcher.run(source, query, op.now, strong=is_strong(op))
-        op.note("plan", found.plan)
-        if found.rounds:
-            op.note("cells", found.cells)
-            op.note("rounds", found.rounds)
-        return found.ranking.result()
+        table_prefix(url)
+        return estimate(url.options(LshOptions), workload, age_days)
+
+    # -- maintenance ----------------------------------------------------------------------------
+
+    def _is_optimize_due(self, user_id: str) -> bool:
+        return self._codes is not None and self._codes.is_optimize_due(user_id)
+
+    def _optimize_due(self, op: Operation, user_id: str) -> OptimizeReport:
+        if self._codes is None:
+            return OptimizeReport()
+        return self._codes.optimize(op, user_id, no_progress, only_due=True)

@@ -11,13 +11,18 @@ from ialstore.ids import HIGHEST_ID, LOWEST_ID
 from ialstore.model import Consistency
 from ialstore.vector_model import Where, encode_record, encode_search
 from ialstore_backends.dynamodb.definition import table_definition
-from ialstore_backends.dynamodb.sizes import item_bytes, query_units
+from ialstore_backends.dynamodb.sizes import (
+    OVERHEAD_BYTES,
+    PAGE_BYTES,
+    item_bytes,
+    query_units,
+)
 from ialstore_backends.lsh.codec import VectorCodec
 from ialstore_backends.lsh.gsi import GsiSearch
 from ialstore_backends.lsh.hyperplanes import hash_range
 from ialstore_backends.lsh.rows import items_of, records_of
 from ialstore_backends.lsh.schema import embedding_model
-from ialstore_backends.lsh.table import Chunks
+from ialstore_backends.lsh.table import SIMILARITY_INDEX, TABLE, Chunks
 
 if TYPE_CHECKING:
     from ialstore.vector_model import EncodedRecord, IndexSpec, VectorRecord
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.hyperplanes import Cells
     from ialstore_backends.lsh.options import LshOptions
 
-__all__ = ["Prediction"]
+__all__ = ["Prediction", "Prepared"]
 
 _BATCH_KEYS: Final = 100
 _EVERYTHING: Final = Where()
@@ -39,7 +44,7 @@ class Prediction:
 
     def __init__(self, spec: IndexSpec, options: LshOptions) -> None:
         self._spec = spec
-        self._model = embedding_model("")
+        self._model = embedding_model("", "gsi")
         self._chunks = Chunks(options.chunks)
         self._codec = VectorCodec(options.codec, options.compression)
         (index,) = table_definition(self._model)["GlobalSecondaryIndexes"]
@@ -95,11 +100,11 @@ class Prediction:
         self, user_id: str, records: Iterable[VectorRecord], *, consistency: Consistency | str
     ) -> Units:
         """Return what counting costs, given all vectors of the user."""
-        stored = _Stored(self, user_id, self._items(user_id, records))
+        stored = _Stored(self, self.prepared(user_id, records))
         stored.rows(
             user_id, LOWEST_ID, HIGHEST_ID, strong=Consistency(consistency) is Consistency.STRONG
         )
-        return stored.units
+        return stored.by_place[TABLE]
 
     def search(
         self,
@@ -125,12 +130,83 @@ class Prediction:
             consistency: of the search.
             now: seconds since 1970: what has expired is read, but is no hit.
         """
+        found = self.search_by_place(
+            user_id,
+            vector,
+            k,
+            records=records,
+            where=where,
+            effort=effort,
+            consistency=consistency,
+            now=now,
+        )
+        return sum(found.values(), Units())
+
+    def search_by_place(
+        self,
+        user_id: str,
+        vector: Any,
+        k: int = 10,
+        *,
+        records: Iterable[VectorRecord] | Prepared,
+        where: Where = _EVERYTHING,
+        effort: float | None = None,
+        consistency: Consistency | str,
+        now: int = 0,
+    ) -> dict[str, Units]:
+        """Return what a search costs in the table and in its index, by name; see ``search``.
+
+        For many searches, let ``records`` be ``prepared``.
+        """
         query = encode_search(self._spec, user_id, vector, k=k, max_k=k, where=where, effort=effort)
-        stored = _Stored(self, user_id, self._items(user_id, records))
+        there = records if isinstance(records, Prepared) else self.prepared(user_id, records)
+        stored = _Stored(self, there)
         GsiSearch(self._spec, self._chunks.count).run(
             stored, query, now, strong=Consistency(consistency) is Consistency.STRONG
         )
-        return stored.units
+        return stored.by_place
+
+    def prepared(self, user_id: str, records: Iterable[VectorRecord]) -> Prepared:
+        """Return all vectors of a user as they lie in the table."""
+        return Prepared(self._items(user_id, records), self._chunks.all(user_id))
+
+    def by_place(self, user_id: str, record: VectorRecord) -> dict[str, Units]:
+        """Return what storing one new vector costs in the table and in its index, by name."""
+        return {
+            TABLE: Units(write=write_units(self.row_bytes(user_id, record)), requests=1),
+            SIMILARITY_INDEX: Units(write=write_units(self.entry_bytes(user_id, record))),
+        }
+
+    def stored_bytes(self, user_id: str, record: VectorRecord) -> dict[str, int]:
+        """Return the bytes that are billed for keeping one vector, by table and index."""
+        return {
+            TABLE: self.row_bytes(user_id, record) + OVERHEAD_BYTES,
+            SIMILARITY_INDEX: self.entry_bytes(user_id, record) + OVERHEAD_BYTES,
+        }
+
+    def all_rows(
+        self, user_id: str, record: VectorRecord, count: int, *, consistency: Consistency | str
+    ) -> Units:
+        """Return what a count, or an exact search, of many vectors costs.
+
+        Args:
+            user_id: the tenant.
+            record: what each vector is like.
+            count: how many there are, as many in each chunk as in another.
+            consistency: of the read.
+        """
+        size, chunks = self.row_bytes(user_id, record), self._chunks.count
+        strong = Consistency(consistency) is Consistency.STRONG
+        most = PAGE_BYTES // size
+        units = Units()
+        for rows, times in ((count // chunks + 1, count % chunks), (count // chunks, None)):
+            pages = [most] * (rows // most)
+            if rows % most or not pages:
+                pages.append(rows % most)
+            read = sum(read_units(one * size, strong=strong) for one in pages)
+            alike = chunks - count % chunks if times is None else times
+            units += Units(read=read * alike, requests=len(pages) * alike)
+        return units
 
     def row_bytes(self, user_id: str, record: VectorRecord) -> int:
         """Return the bytes of the row of a vector."""
@@ -153,35 +229,44 @@ class Prediction:
         return Units(write=sum(map(write_units, sizes)), requests=1)
 
 
+class Prepared:
+    """The rows of a user.
+
+    Attributes:
+        by_id: by the id of the vector.
+        by_chunk: in the order of their ids.
+    """
+
+    def __init__(self, items: Iterable[Item], chunks: Iterable[str]) -> None:
+        self.by_id = {item["embedding_id"]["S"]: item for item in items}
+        self.by_chunk: dict[str, list[Item]] = {one: [] for one in chunks}
+        for item in sorted(self.by_id.values(), key=lambda one: one["embedding_id"]["S"]):
+            self.by_chunk[item["user_chunk"]["S"]].append(item)
+
+
 class _Stored:
     """The rows of a user as a search finds them, and what it reads of them.
 
     Attributes:
-        units: what was read.
+        by_place: what was read, by table and index.
     """
 
-    def __init__(self, prediction: Prediction, user_id: str, items: Iterable[Item]) -> None:
+    def __init__(self, prediction: Prediction, prepared: Prepared) -> None:
         self._prediction = prediction
-        self.units = Units()
-        self._by_id = {item["embedding_id"]["S"]: item for item in items}
-        self._chunks: dict[str, list[Item]] = {
-            one: []
-            for one in prediction._chunks.all(user_id)  # noqa: SLF001 - its other half
-        }
-        for item in sorted(self._by_id.values(), key=lambda one: one["embedding_id"]["S"]):
-            self._chunks[item["user_chunk"]["S"]].append(item)
+        self._prepared = prepared
+        self.by_place: dict[str, Units] = {TABLE: Units(), SIMILARITY_INDEX: Units()}
 
     def rows(self, user_id: str, lower: str, upper: str, *, strong: bool) -> list[Item]:
         found: list[Item] = []
-        for chunk in self._chunks.values():
+        for chunk in self._prepared.by_chunk.values():
             mine = [one for one in chunk if lower <= one["embedding_id"]["S"] < upper]
-            self._query(mine, strong=strong)
+            self._query(TABLE, mine, strong=strong)
             found += mine
         return list(map(_as_read, found))
 
     def entries(self, user_id: str, cells: Cells) -> list[Item]:
         found: list[Item] = []
-        for chunk in self._chunks.values():
+        for chunk in self._prepared.by_chunk.values():
             for run in cells:
                 first, last = hash_range(run)
                 mine = [
@@ -189,18 +274,18 @@ class _Stored:
                     for one in chunk
                     if first <= one["similarity_hash"]["S"] <= last
                 ]
-                self._query(mine, strong=False)
+                self._query(SIMILARITY_INDEX, mine, strong=False)
                 found += mine
         return list(map(_as_read, found))
 
     def records(self, user_id: str, ids: Sequence[str]) -> list[EncodedRecord]:
-        found = [self._by_id[one] for one in ids]
+        found = [self._prepared.by_id[one] for one in ids]
         read = sum(read_units(item_bytes(one), strong=False) for one in found)
-        self.units += Units(read=read, requests=-(-len(ids) // _BATCH_KEYS))
+        self.by_place[TABLE] += Units(read=read, requests=-(-len(ids) // _BATCH_KEYS))
         return records_of(list(map(_as_read, found)), self._prediction._spec)  # noqa: SLF001 - its other half
 
-    def _query(self, items: Sequence[Item], *, strong: bool) -> None:
-        self.units += query_units(map(item_bytes, items), strong=strong)
+    def _query(self, place: str, items: Sequence[Item], *, strong: bool) -> None:
+        self.by_place[place] += query_units(map(item_bytes, items), strong=strong)
 
 
 def _as_read(item: Item) -> Item:

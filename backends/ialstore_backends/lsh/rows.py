@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.schema import EmbeddingRow
     from ialstore_backends.lsh.table import Chunks
 
-__all__ = ["CodedRows", "items_of", "records_of", "session_of"]
+__all__ = ["CodedRows", "items_of", "metadata_of", "records_of", "session_of"]
 
 _SESSION: Final = "session"
 _EXPIRES: Final = "expires"
@@ -75,7 +75,7 @@ def items_of(
             embedding_id=record.id,
             similarity_hash=code,
             vector_compressed=blob,
-            metadata=_metadata(record),
+            metadata=metadata_of(record),
             text=record.text,
             expires_at=record.expires,
         ).serialize()
@@ -85,7 +85,7 @@ def items_of(
     ]
 
 
-def _metadata(record: EncodedRecord) -> str:
+def metadata_of(record: EncodedRecord) -> str:
     """Return what an entry of the index holds beside the vector; the role is in the id."""
     fields: dict[str, Any] = {_SESSION: record.session_id}
     if record.expires is not None:

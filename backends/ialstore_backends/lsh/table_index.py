@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ialstore.errors import ConfigurationError, StoreNotReadyError
 from ialstore.listing import Rows
 from ialstore.model import EraseReport
 from ialstore.vector import VectorIndex
-from ialstore.vector_model import EncodedRecord, IndexSpec
-from ialstore_backends.dynamodb.table import is_strong
+from ialstore.vector_model import EncodedRecord, IndexSpec, SearchQuery, SearchResult
 
 if TYPE_CHECKING:
     from ialstore.component import Progress
     from ialstore.model import OptimizeReport
     from ialstore.operation import Operation
     from ialstore_backends.dynamodb.definition import Schema
-    from ialstore_backends.lsh.maintenance import Sweep
-    from ialstore_backends.lsh.reading import EmbeddingReader
+    from ialstore_backends.lsh.layout import Layout
+    from ialstore_backends.lsh.packed.table import PackedTable
     from ialstore_backends.lsh.table import EmbeddingTable
-    from ialstore_backends.lsh.writing import EmbeddingWriter
 
 __all__ = ["EmbeddingTableIndex"]
 
-_ROUNDS: Final = 3
-
 
 class EmbeddingTableIndex(VectorIndex):
-    """Everything but how to search, for what keeps each vector in a row of its own.
+    """A table, its spec, and a layout that answers the calls.
 
     A subclass sets the attributes below when it is made.
     """
 
-    _table: EmbeddingTable
+    _table: EmbeddingTable | PackedTable
     _schema: Schema
-    _reader: EmbeddingReader
-    _writer: EmbeddingWriter
-    _maintenance: Sweep
+    _layout: Layout
 
     @property
     def table(self) -> str:
@@ -79,29 +73,23 @@ class EmbeddingTableIndex(VectorIndex):
     def _after_fork(self) -> None:  # pragma: no cover - runs in forked children only
         self._table.side_by_side.forget()
 
-    # -- writing --------------------------------------------------------------------------------
+    # -- calls ----------------------------------------------------------------------------------
 
     def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
-        self._writer.put(op, [(user_id, record) for record in records])
+        self._layout.upsert(op, user_id, records)
 
     def _load(self, op: Operation, records: Sequence[tuple[str, EncodedRecord]]) -> None:
-        last = {(user_id, record.id): (user_id, record) for user_id, record in records}
-        self._writer.put(op, list(last.values()))
+        if not self._layout.load(op, records):
+            super()._load(op, records)
 
     def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
-        return self._writer.delete(op, [self._table.chunks.key(user_id, one) for one in ids])
+        return self._layout.delete(op, user_id, ids)
 
     def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
-        return self._writer.remove(op, user_id, session_id)
+        return self._layout.delete_session(op, user_id, session_id)
 
     def _erase(self, op: Operation, user_id: str) -> EraseReport:
-        removed = remaining = 0
-        for _ in range(_ROUNDS):
-            removed += self._writer.remove(op, user_id, None)
-            op.renew()
-            remaining = self._reader.count(op, user_id, strong=True)
-            if not remaining:
-                break
+        removed, remaining = self._layout.erase(op, user_id)
         return EraseReport(
             vectors=removed,
             remaining=remaining,
@@ -109,20 +97,20 @@ class EmbeddingTableIndex(VectorIndex):
         )
 
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
-        return self._maintenance.run(op, user_id, progress)
+        return self._layout.optimize(op, user_id, progress)
 
-    # -- reading --------------------------------------------------------------------------------
+    def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
+        return self._layout.search(op, query)
 
     def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, EncodedRecord]:
-        found = self._reader.records(op, user_id, ids, strong=is_strong(op))
-        return {one.id: one for one in found if one.expires is None or one.expires > op.now}
+        return self._layout.get(op, user_id, ids)
 
     def _ids(self, op: Operation, user_id: str, limit: int, after: str | None) -> Rows[str]:
-        return self._reader.live_ids(op, user_id, limit, after, strong=is_strong(op))
+        return self._layout.ids(op, user_id, limit, after)
 
     def _count(self, op: Operation, user_id: str) -> int:
-        return self._reader.count(op, user_id, strong=is_strong(op))
+        return self._layout.count(op, user_id)
 
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
-        users = sorted(user for user in self._reader.users(op) if user > (after or ""))
+        users = sorted(user for user in self._layout.users(op) if user > (after or ""))
         return Rows(users[:limit], more=len(users) > limit)

@@ -50,6 +50,7 @@ from ialstore_backends.sqlite.message_rows import (
 
 if TYPE_CHECKING:
     from ialstore.component import Progress, StoreSettings
+    from ialstore.estimate import Estimate, Workload
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
 
@@ -93,6 +94,15 @@ class SqliteConversationStore(ConversationStore):
     def from_url(cls, url: StoreURL, **settings: Unpack[StoreSettings]) -> Self:
         """Return the store of ``sqlite:///relative/path`` or ``sqlite:////absolute/path``."""
         return cls(url.file_path(), url.options(SqliteOptions), **settings)
+
+    @classmethod
+    def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        """Return the disk that a workload takes, as a scratch file shows."""
+        from ialstore_backends._measured import estimate_conversations
+
+        url.file_path()
+        options = url.options(SqliteOptions)
+        return estimate_conversations(lambda path: cls(path, options), workload, age_days)
 
     @property
     def capabilities(self) -> ConversationCapabilities:

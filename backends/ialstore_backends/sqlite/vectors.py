@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ialstore.component import Progress, StoreSettings
+    from ialstore.estimate import Estimate, Workload
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
 
@@ -94,6 +95,15 @@ class SqliteVectorIndex(VectorIndex):
     def from_url(cls, url: StoreURL, spec: IndexSpec, **settings: Unpack[StoreSettings]) -> Self:
         """Return the index in the file that a URL names; creates nothing yet."""
         return cls(url.file_path(), spec, options=url.options(SqliteOptions), **settings)
+
+    @classmethod
+    def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        """Return the disk that a workload takes, as a scratch file shows."""
+        from ialstore_backends._measured import estimate_vectors
+
+        url.file_path()
+        spec, options = IndexSpec(workload.dimension), url.options(SqliteOptions)
+        return estimate_vectors(lambda path: cls(path, spec, options=options), workload, age_days)
 
     @property
     def capabilities(self) -> VectorCapabilities:

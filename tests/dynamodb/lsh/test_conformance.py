@@ -46,6 +46,16 @@ class TestDynoxide(VectorIndexSuite):
         return lambda _: None
 
 
+class TestPacked(VectorIndexSuite):
+    """The layout ``packed``."""
+
+    MACHINE_SHARE = 1 / 3
+
+    @pytest.fixture
+    def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
+        return opener(prefix, dynoxide, layout="packed", chunks=2)
+
+
 class TestDynamoDBLocal(  # pytest begins with the last
     IsolationChapter, ExpiryChapter, RemovingChapter, FiltersChapter, SearchChapter
 ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from ialstore.testing.vector.base import USER, X, Y, Z
 from ialstore.testing.vector.crowd import crowd
 from ialstore.testing.vector.oracle import Oracle
 from ialstore_backends.dynamodb_vector import DynamoVectorIndex, VectorOptions
+from ialstore_backends.lsh.table import EmbeddingTable
 
 STRONG, EVENTUAL = Consistency.STRONG, Consistency.EVENTUAL
 
@@ -39,7 +40,7 @@ def client(dynoxide: RunningServer) -> Any:
 
 
 def key(index: DynamoVectorIndex, one: str) -> dict[str, Any]:
-    return index._table.chunks.key(USER, one)  # noqa: SLF001 - where the row lies
+    return cast("EmbeddingTable", index._table).chunks.key(USER, one)  # noqa: SLF001 - where the row lies
 
 
 def test_a_search_goes_over_the_index_as_long_as_that_can_answer(

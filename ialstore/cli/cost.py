@@ -1,0 +1,508 @@
+"""``ialstore cost``: what a workload costs a month, what would be cheaper, and what to plan for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from ialstore.cli.common import Common, is_for_vectors
+from ialstore.costing.bill import DAYS_PER_MONTH, TARGET_UTILIZATION, Billing
+from ialstore.errors import ConfigurationError, InvalidInputError
+from ialstore.estimate import Workload
+
+if TYPE_CHECKING:
+    from ialstore.cli.output import Output
+    from ialstore.config import Config
+    from ialstore.costing import Configuration, Part, Pricer
+
+__all__ = ["cost"]
+
+_DEFAULT_URLS: Final = ("dynamodb://app-", "lsh+dynamodb://app-")
+"""What is priced where nothing is configured."""
+_MONTHS: Final = (1, 3, 6, 12, 24, 36, 60, 84, 120)
+_MONTHS_SHOWN: Final = 36
+"""Of what is kept for ever."""
+_WHOLE: Final = 1000
+"""From which a quantity is shown without decimals."""
+_MONTH_DAYS: Final = 365 / 12
+_DEFAULTS: Final = {one.name: one.default for one in fields(Workload)}
+_PANEL: Final = "Workload"
+
+
+def _figure(name: str, text: str) -> Any:
+    return typer.Option(
+        f"--{name.replace('_', '-')}",
+        metavar="N",
+        help=text,
+        show_default=f"{_DEFAULTS[name]:g}",
+        rich_help_panel=_PANEL,
+    )
+
+
+def cost(
+    common: Common,
+    urls: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[URL]...",
+            help="Stores and indexes to price; otherwise those that are configured, or DynamoDB.",
+        ),
+    ] = None,
+    *,
+    workload: Annotated[
+        Path | None,
+        typer.Option(
+            "--workload",
+            metavar="FILE",
+            help="A TOML file with the figures below; options override it.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    users: Annotated[int | None, _figure("users", "Users who talk on a day.")] = None,
+    turns_per_day: Annotated[
+        float | None, _figure("turns_per_day", "Questions, with their answers, of a user a day.")
+    ] = None,
+    sessions_per_day: Annotated[
+        float | None, _figure("sessions_per_day", "Sessions of a user a day.")
+    ] = None,
+    session_minutes: Annotated[
+        float | None, _figure("session_minutes", "Minutes that a session lasts.")
+    ] = None,
+    message_bytes: Annotated[
+        int | None, _figure("message_bytes", "Bytes of a question, or of an answer.")
+    ] = None,
+    dimension: Annotated[int | None, _figure("dimension", "Numbers in a vector.")] = None,
+    retention_days: Annotated[
+        float | None, _figure("retention_days", "Days after which all expires.")
+    ] = None,
+    keep_for_ever: Annotated[
+        bool,
+        typer.Option("--keep-for-ever", help="Nothing expires.", rich_help_panel=_PANEL),
+    ] = False,
+    recent_messages: Annotated[
+        int | None, _figure("recent_messages", "Newest messages in a context.")
+    ] = None,
+    memories: Annotated[
+        int | None, _figure("memories", "Memories in a context; 0 never searches.")
+    ] = None,
+    contexts_per_turn: Annotated[
+        float | None, _figure("contexts_per_turn", "Contexts built in a turn.")
+    ] = None,
+    listings_per_day: Annotated[
+        float | None, _figure("listings_per_day", "Lists of a user's sessions a day.")
+    ] = None,
+    summaries_per_day: Annotated[
+        float | None,
+        _figure("summaries_per_day", "Pages of 20 summaries of a user, and of a session, a day."),
+    ] = None,
+    peak_factor: Annotated[
+        float | None, _figure("peak_factor", "Load of the busiest hour, in means.")
+    ] = None,
+    hot_user_factor: Annotated[
+        float | None, _figure("hot_user_factor", "Load of the busiest user, in means.")
+    ] = None,
+    billing: Annotated[
+        Billing | None, typer.Option("--billing", help="How reads and writes are paid.")
+    ] = None,
+    cache_hit_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--cache-hit-rate",
+            metavar="SHARE",
+            help="With a cache in front, which answers so much of what it can answer: 0 to 1.",
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", metavar="TYPE", help="With a machine for embedded stores."),
+    ] = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option(
+            "--prices",
+            metavar="FILE",
+            help="Your prices. Otherwise IALSTORE_PRICES, or the table that comes with ialstore.",
+        ),
+    ] = None,
+    print_prices: Annotated[
+        bool, typer.Option("--print-prices", help="Print the table of prices, to start from.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show each call: how often, and what it takes.")
+    ] = False,
+) -> None:
+    """Show what a workload costs a month, what would be cheaper, and what to plan for.
+
+    Nothing is connected to. Units come from what the stores predict of each call, money from a
+    dated table of list prices: check yours.
+    """
+    from ialstore.costing import Pricer
+    from ialstore.prices import PRICES_FILE, load_prices
+
+    if print_prices:
+        path = PRICES_FILE if prices is None else prices
+        for text in path.read_text(encoding="utf-8").splitlines():
+            common.out.line(text)
+        return
+    given = {name: value for name, value in locals().items() if name in _DEFAULTS}
+    configuration, retention = _configuration(common, urls or [], billing, host)
+    asked = _workload(workload, given, retention, is_kept=keep_for_ever)
+    pricer = Pricer(asked, load_prices(prices))
+    if cache_hit_rate is not None:
+        configuration = replace(configuration, cache=pricer.cache(cache_hit_rate))
+    report = _Report(pricer, configuration)
+    if common.json:
+        common.out.document(report.document())
+    else:
+        report.show(common.out, explain=explain)
+
+
+def _workload(
+    path: Path | None, given: dict[str, Any], retention: float | None, *, is_kept: bool
+) -> Workload:
+    """Return the workload of a file and options, which win, and of a configured retention."""
+    from ialstore._toml import read_toml
+    from ialstore.url import validated
+
+    values: dict[str, Any] = {} if retention is None else {"retention_days": retention}
+    if path is not None:
+        values |= read_toml(path)
+    values |= {name: value for name, value in given.items() if value is not None}
+    if is_kept:
+        if given["retention_days"] is not None:
+            raise InvalidInputError("give either --retention-days or --keep-for-ever, not both")
+        values["retention_days"] = None
+    return validated(Workload, values, "workload: " if path is None else f"{path}: ")
+
+
+def _configuration(
+    common: Common, urls: list[str], billing: Billing | None, host: str | None
+) -> tuple[Configuration, float | None]:
+    """Return what is to be priced, and the retention that is configured."""
+    from ialstore.costing import Configuration
+
+    retention: float | None = None
+    if urls:
+        if common.config is not None or common.url is not None:
+            raise ConfigurationError("give either URLs or --config or --url, not both")
+        parts = [part for url in urls for part in _parts(url)]
+    else:
+        config = common.load()
+        if common.url is None and config.origin == "built-in defaults":
+            parts = [part for url in _DEFAULT_URLS for part in _parts(url)]
+        else:
+            parts = list(_configured(config))
+            retention = config.conversation.retention_days
+    if billing is None:
+        configured = {part.value("billing") for part in parts if part.has_option("billing")}
+        provisioned = Billing.PROVISIONED in configured
+        billing = Billing.PROVISIONED if provisioned else Billing.ON_DEMAND
+    machines = {} if host is None else {f"hosts.{host}": 1.0}
+    return Configuration(parts=tuple(parts), billing=billing, machines=machines), retention
+
+
+def _parts(url: str) -> Iterator[Part]:
+    """Yield what a URL can keep: conversations, vectors, or both."""
+    from ialstore.costing import Part
+    from ialstore.registry import find, known
+    from ialstore.url import StoreURL
+
+    parsed = StoreURL.parse(url)
+    kinds = [kind for kind in ("conversation", "vector") if parsed.scheme in known(kind)]
+    for kind in kinds:
+        yield Part(kind, parsed)
+    if not kinds:
+        find("conversation", parsed.scheme)  # names the closest
+
+
+def _configured(config: Config) -> Iterator[Part]:
+    """Yield the store and the index of a configuration."""
+    from ialstore.costing import Part
+    from ialstore.url import StoreURL
+
+    for kind, section in (("conversation", config.conversation), ("vector", config.vector)):
+        only_vectors = kind == "conversation" and is_for_vectors(section.url)
+        if section.url and not only_vectors:
+            yield Part(kind, StoreURL.parse(section.url).with_options(section.options))
+
+
+class _Report:
+    """What is said of a configuration."""
+
+    def __init__(self, pricer: Pricer, configuration: Configuration) -> None:
+        from ialstore.costing import advise, capacity, cheapest
+
+        self._pricer = pricer
+        self._configuration = configuration
+        self._bill = pricer.bill(configuration)
+        self._capacity = capacity(pricer.estimates(configuration), pricer.workload)
+        self._advice = advise(pricer, configuration)
+        self._cheapest = {
+            "keeping every promise": cheapest(pricer, configuration, keeps_all=True),
+            "giving up what is named above": cheapest(pricer, configuration, keeps_all=False),
+        }
+        self._growth = list(self._grown())
+        self._is_metered = any(part.choices for part in configuration.parts)
+
+    # -- figures --------------------------------------------------------------------------------
+
+    def _grown(self) -> Iterator[tuple[int, float, float]]:
+        """Yield months, GB and the price of such a month, until no more is kept."""
+        kept = self._pricer.workload.retention_days
+        last = _MONTHS_SHOWN if kept is None else round(kept / _MONTH_DAYS)
+        for month in sorted({*(one for one in _MONTHS if one < last), max(last, 1)}):
+            bill = self._pricer.at(month * _MONTH_DAYS).bill(self._configuration)
+            size = sum(line.quantity for line in bill.lines if line.component == "storage")
+            yield month, size, bill.total
+
+    def _by_billing(self) -> dict[Billing, float]:
+        """Return the price of a month by how reads and writes are paid."""
+        if not self._is_metered:
+            return {}
+        return {
+            one: self._pricer.bill(replace(self._configuration, billing=one)).total
+            for one in Billing
+        }
+
+    def _break_even(self) -> dict[Billing, dict[str, float]]:
+        from ialstore.costing import break_even
+
+        if not self._is_metered:
+            return {}
+        return {
+            billing: {
+                kind: break_even(self._pricer.prices, kind, billing) for kind in ("read", "write")
+            }
+            for billing in Billing
+            if billing is not Billing.ON_DEMAND
+        }
+
+    # -- for programs ---------------------------------------------------------------------------
+
+    def document(self) -> dict[str, Any]:
+        """Return everything as JSON has it."""
+        prices = self._pricer.prices
+        return {
+            "workload": asdict(self._pricer.workload),
+            "prices": {
+                "date": prices.date.isoformat(),
+                "region": prices.region,
+                "currency": prices.currency,
+                "origin": prices.origin,
+            },
+            "configuration": _plain(self._configuration),
+            "total": self._bill.total,
+            "lines": [asdict(line) for line in self._bill.lines],
+            "calls": [asdict(call) for call in self._bill.calls],
+            "growth": [
+                {"month": month, "gigabytes": size, "total": total}
+                for month, size, total in self._growth
+            ],
+            "by_billing": self._by_billing(),
+            "break_even": self._break_even(),
+            "mean_utilization": TARGET_UTILIZATION / self._pricer.workload.peak_factor,
+            "advice": [
+                {
+                    "change": one.change,
+                    "difference": one.difference,
+                    "saves": one.saves,
+                    "costs": one.costs,
+                    "gives_up": one.gives_up,
+                }
+                for one in self._advice
+            ],
+            "cheapest": {
+                name: {**_plain(one), "total": self._pricer.bill(one).total}
+                for name, one in self._cheapest.items()
+            },
+            "capacity": {
+                "peaks": [asdict(peak) for peak in self._capacity.peaks],
+                "partitions": [
+                    {
+                        "name": load.partition.name,
+                        "place": load.partition.place,
+                        "read": load.read,
+                        "write": load.write,
+                        "at_once": load.at_once,
+                        "room": load.room,
+                    }
+                    for load in self._capacity.loads
+                    if load.room < math.inf
+                ],
+                "warnings": self._capacity.warnings,
+            },
+        }
+
+    # -- for people -----------------------------------------------------------------------------
+
+    def show(self, out: Output, *, explain: bool) -> None:
+        """Write tables and sentences."""
+        self._show_bill(out)
+        if explain and self._bill.calls:
+            self._show_calls(out)
+        self._show_growth(out)
+        if self._is_metered:
+            self._show_billing(out)
+            self._show_capacity(out)
+            self._show_advice(out)
+        prices = self._pricer.prices
+        out.heading("Prices")
+        out.line(
+            f"{prices.currency}, list prices of {prices.region} as of {prices.date}, from "
+            f"{prices.origin}: check yours, and give them with --prices"
+        )
+
+    def _show_bill(self, out: Output) -> None:
+        workload, currency = self._pricer.workload, self._pricer.prices.currency
+        out.heading("Workload")
+        given = {name.replace("_", " "): value for name, value in asdict(workload).items()}
+        out.table(
+            ["", "#figure"],
+            [
+                [name, "for ever" if value is None else f"{value:,g}"]
+                for name, value in given.items()
+            ],
+        )
+        if workload.retention_days is None:
+            out.heading("A month, after a year")
+        else:
+            out.heading("A month, once as much expires as is said")
+        for line in _named(self._configuration):
+            out.line(line)
+        out.table(
+            ["component", "place", "#quantity", "unit", f"#{currency}"],
+            [
+                [
+                    line.component,
+                    line.place,
+                    _number(line.quantity),
+                    line.unit,
+                    f"{line.amount:,.2f}",
+                ]
+                for line in self._bill.lines
+            ]
+            + [["total", "", "", "", f"{self._bill.total:,.2f}"]],
+        )
+        turns = workload.users * workload.turns_per_day * DAYS_PER_MONTH
+        out.line(
+            f"{self._bill.total / workload.users:.6f} {currency} a user, "
+            f"{self._bill.total / turns * 1e6:,.2f} for a million turns"
+        )
+
+    def _show_calls(self, out: Output) -> None:
+        out.heading("By call")
+        out.table(
+            ["call", "#times", "#write units", "#read units", f"#{self._pricer.prices.currency}"],
+            [
+                [
+                    call.name,
+                    _number(call.times),
+                    f"{call.write:,.2f}",
+                    f"{call.read:,.2f}",
+                    f"{call.amount:,.2f}",
+                ]
+                for call in self._bill.calls
+            ],
+        )
+
+    def _show_growth(self, out: Output) -> None:
+        out.heading("As it grows")
+        out.table(
+            ["#after months", "#GB", f"#{self._pricer.prices.currency} a month"],
+            [[str(month), f"{size:,.1f}", f"{total:,.2f}"] for month, size, total in self._growth],
+        )
+
+    def _show_billing(self, out: Output) -> None:
+        even, currency = self._break_even(), self._pricer.prices.currency
+        out.heading("On demand, provisioned or reserved")
+        out.table(
+            ["billing", f"#{currency} a month", "#reads: cheaper above", "#writes: cheaper above"],
+            [
+                [
+                    str(billing),
+                    f"{total:,.2f}",
+                    *(
+                        f"{even[billing][kind]:.1%}" if billing in even else ""
+                        for kind in ("read", "write")
+                    ),
+                ]
+                for billing, total in self._by_billing().items()
+            ],
+        )
+        factor = self._pricer.workload.peak_factor
+        out.line(
+            "Capacity is planned so that the peak uses "
+            f"{TARGET_UTILIZATION:.0%} of it; at {factor:g} times the mean, "
+            f"{TARGET_UTILIZATION / factor:.1%} of it is used on the mean. It is cheaper than "
+            "requests where that is above the shares of the table."
+        )
+
+    def _show_capacity(self, out: Output) -> None:
+        out.heading("At the peak, units a second")
+        out.table(
+            ["place", "#read", "#write"],
+            [
+                [peak.place, f"{peak.read:,.1f}", f"{peak.write:,.1f}"]
+                for peak in self._capacity.peaks
+            ],
+        )
+        out.heading("The busiest user's partitions, at the peak")
+        out.table(
+            ["partition", "place", "#read", "#write", "#one call", "#room"],
+            [
+                [
+                    load.partition.name,
+                    load.partition.place,
+                    f"{load.read:,.3f}",
+                    f"{load.write:,.3f}",
+                    f"{load.at_once:,.1f}",
+                    f"{load.room:,.0f} times",
+                ]
+                for load in self._capacity.loads
+                if load.room < math.inf
+            ],
+        )
+        for warning in self._capacity.warnings:
+            out.line(f"warning: {warning}", style="yellow")
+
+    def _show_advice(self, out: Output) -> None:
+        currency = self._pricer.prices.currency
+        out.heading("What a change would do")
+        for one in self._advice:
+            out.line(one.sentence(currency))
+        out.heading("The cheapest")
+        for name, configuration in self._cheapest.items():
+            total = self._pricer.bill(configuration).total
+            out.line(f"{name}: {total:,.2f} {currency} a month")
+            for line in _named(configuration):
+                out.line(f"  {line}")
+
+
+def _named(configuration: Configuration) -> Iterator[str]:
+    for part in configuration.parts:
+        yield part.shown()
+    yield f"billing {configuration.billing}"
+    if configuration.cache is not None:
+        cache = configuration.cache
+        yield f"a cache on {cache.node} that answers {cache.hit_rate:.0%} of what it can"
+    for name in configuration.machines:
+        yield f"a machine, {name}"
+
+
+def _plain(configuration: Configuration) -> dict[str, Any]:
+    cache = configuration.cache
+    return {
+        "urls": [part.shown() for part in configuration.parts],
+        "billing": configuration.billing,
+        "cache": None if cache is None else asdict(cache),
+        "machines": dict(configuration.machines),
+    }
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= _WHOLE else f"{value:,.3g}"
