@@ -177,7 +177,8 @@ def test_a_writer_learns_that_the_codes_have_another_version(
     packed.upsert(USER, records[20:21])
 
     found(other)
-    snapshot = other._layout._cache.get(USER)  # noqa: SLF001 - what it holds
+    layout: Any = other._layout  # noqa: SLF001 - what it holds
+    snapshot = layout._cache.get(USER)  # noqa: SLF001 - as above
     (entry,) = snapshot.tail
     turned = rotation(24).apply(directions(records[20].vector[None], "cosine"))
     assert (entry["code"] == np.packbits(turned - snapshot.mean >= 0)).all()
@@ -264,7 +265,7 @@ def test_a_row_without_a_code_gets_one(packed: LshDynamoIndex, client: Any, reco
     assert found(packed) == {one.id for one in given}
 
 
-HARM: dict[str, Callable[[Any, str], None]] = {
+HARM: dict[str, Callable[[Any, str], object]] = {
     "a head of other bytes": lambda client, table: client.update_item(
         TableName=table,
         Key={**CODES, "embedding_id": {"S": "H"}},
