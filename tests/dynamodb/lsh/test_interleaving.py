@@ -162,7 +162,7 @@ class World:
         choice = random.Random(f"{self._seed} {name}")
         for number in range(CALLS):
             kind = choice.choices(
-                ["upsert", "delete", "search", "optimize", "erase"], [8, 3, 5, 2, 0.15]
+                ["upsert", "delete", "search", "optimize", "erase"], [8, 3, 4, 3, 0.15]
             )[0]
             try:
                 self._one(index, kind, f"{name}-{number}", choice)
@@ -236,6 +236,11 @@ class World:
             count = index.count(USER)
             if not (self.was_killed or self.was_erased):
                 assert examined == count, "codes stayed of vectors that were removed"
+            for number in range(4):
+                self._write(index, "upsert", f"end-{number}", tuple(IDS[number : number + 5]))
+                index.optimize(USER, only_due=True)
+                self.search(index)
+            count = index.count(USER)
             index.optimize(USER)
             index.optimize(USER)
             assert self.search(index) == count, "optimize left codes that no row has"
@@ -253,7 +258,7 @@ def vector_record(one: str, label: str) -> VectorRecord:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let segments take few entries, and rebuilds be due soon, in several cells."""
-    monkeypatch.setattr(tail, "_UNIT_BYTES", 220)
+    monkeypatch.setattr(tail, "_UNIT_BYTES", 160)
     monkeypatch.setattr(tail, "FIRST", 6)
     monkeypatch.setattr(rebuilding, "FIRST", 6)
     monkeypatch.setattr(rebuilding, "MIN_TAIL", 4)

@@ -15,6 +15,7 @@ from ialstore import (
     CorruptError,
     IalStoreError,
     PartialWriteError,
+    Units,
     VectorRecord,
     Where,
     meter,
@@ -31,6 +32,7 @@ from ialstore.url import StoreURL
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
 from ialstore_backends.lsh.packed import entries, rebuilding, rows, tail
 from ialstore_backends.lsh.packed.codes import directions
+from ialstore_backends.lsh.packed.prediction import PackedPrediction
 from ialstore_backends.lsh.packed.rotation import rotation
 from tests.dynamodb.harm import FAULTS, failing
 from tests.dynamodb.iam import allows
@@ -490,3 +492,36 @@ def test_only_what_is_due_is_done_where_that_is_asked_for(
 def test_a_message_id_has_a_key_of_its_hour() -> None:
     made = message_id(USER, "s", START, "user", "k")
     assert rows.hour_key(made) == f"{int(START.timestamp()) // 3600:06x}"
+
+
+def test_what_is_predicted_is_what_the_meter_shows(
+    packed: LshDynamoIndex, clock: ManualClock, record: Any
+) -> None:
+    """To the unit: rows on both sides of a boundary, replaced, absent, in pages."""
+    packed.upsert("u", [record()])
+    options = LshOptions(layout="packed", chunks=2)
+    prediction = PackedPrediction(SPEC, options, int(clock.now.timestamp()))
+    small, long = record(text="x" * 500), record(text="x" * 2000)
+    calls: list[tuple[Units, Callable[[], object]]] = [
+        (prediction.upsert("u", small), lambda: packed.upsert("u", [small])),
+        (prediction.upsert("u", long), lambda: packed.upsert("u", [long])),
+        (prediction.upsert("u", small, there=small), lambda: packed.upsert("u", [small])),
+        (prediction.delete("u", long), lambda: packed.delete("u", [long.id])),
+        (prediction.delete("u", None), lambda: packed.delete("u", [record().id])),
+    ]
+    for consistency in Consistency:
+        calls += [
+            (
+                prediction.get("u", [small, None], consistency=consistency),
+                lambda how=consistency: packed.get("u", [small.id, record().id], consistency=how),
+            ),
+            (
+                prediction.count("v", crowd(1500, 3), consistency=consistency),
+                lambda how=consistency: packed.count("v", consistency=how),
+            ),
+        ]
+    packed.bulk_load(("v", one) for one in crowd(1500, 3))
+    for predicted, call in calls:
+        with meter() as metered:
+            call()
+        assert metered.units == predicted
