@@ -149,7 +149,7 @@ def test_vectors_and_words_are_searched_as_one(index: OpenSearchVectorIndex) -> 
 
 
 def test_a_text_to_search_for_is_checked(index: OpenSearchVectorIndex) -> None:
-    """E2, E13: before any request."""
+    """E2, and fault E13: before any request."""
     long = "x " * 1025
     for call in (index.search_words, lambda user, text: index.search_hybrid(user, X, text)):
         with pytest.raises(LimitExceededError):

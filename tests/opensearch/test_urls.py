@@ -104,7 +104,7 @@ def test_an_index_has_such_a_name(name: str) -> None:
     ],
 )
 def test_what_names_no_index_is_refused(url: str) -> None:
-    """U1, E10: before any request."""
+    """U1, and fault E10: before any request."""
     with pytest.raises(ConfigurationError):
         open_at(url)
 

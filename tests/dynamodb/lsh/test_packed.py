@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from ialstore_backends.lsh.packed import entries, rebuilding, rows, tail
 from ialstore_backends.lsh.packed.codes import directions
 from ialstore_backends.lsh.packed.prediction import PackedPrediction
 from ialstore_backends.lsh.packed.rotation import rotation
+from ialstore_backends.lsh.packed.table import PackedTable
 from tests.dynamodb.harm import FAULTS, failing
 from tests.dynamodb.iam import allows
 
@@ -227,8 +229,8 @@ def test_ids_that_share_a_key_are_told_apart(
 
 
 def row_key(index: LshDynamoIndex, one: str) -> dict[str, Any]:
-    key: dict[str, Any] = index._table.row_keys.row(USER, entries.key_of(one))  # noqa: SLF001 - where it lies
-    return key
+    table = cast("PackedTable", index._table)  # noqa: SLF001 - where it lies
+    return table.row_keys.row(USER, entries.key_of(one))
 
 
 def test_rows_removed_by_expiry_leave_no_codes(
@@ -513,11 +515,11 @@ def test_what_is_predicted_is_what_the_meter_shows(
         calls += [
             (
                 prediction.get("u", [small, None], consistency=consistency),
-                lambda how=consistency: packed.get("u", [small.id, record().id], consistency=how),
+                partial(packed.get, "u", [small.id, record().id], consistency=consistency),
             ),
             (
                 prediction.count("v", crowd(1500, 3), consistency=consistency),
-                lambda how=consistency: packed.count("v", consistency=how),
+                partial(packed.count, "v", consistency=consistency),
             ),
         ]
     packed.bulk_load(("v", one) for one in crowd(1500, 3))
