@@ -11,6 +11,7 @@ import pytest
 
 from ialstore.cli import main
 from ialstore.config import load_config
+from ialstore.context.opening import context_section
 from ialstore_backends.dynamodb.options import TableOptions
 from ialstore_backends.lsh import LshOptions
 
@@ -40,10 +41,12 @@ def test_the_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_configuration_is_one(tmp_path: Path) -> None:
-    (block,) = blocks("toml")
+    block, manual = blocks("toml")
     path = tmp_path / "ialstore.toml"
-    path.write_text(block, encoding="utf-8")
-    assert load_config(path).vector.url.startswith("lsh+dynamodb:")
+    path.write_text(f"{block}\n{manual}", encoding="utf-8")
+    config = load_config(path)
+    assert config.vector.url.startswith("lsh+dynamodb:")
+    assert context_section(config).optimize == "manual"
 
 
 def test_the_commands_are_known(capsys: pytest.CaptureFixture[str]) -> None:

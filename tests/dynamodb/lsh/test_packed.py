@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -513,11 +514,11 @@ def test_what_is_predicted_is_what_the_meter_shows(
         calls += [
             (
                 prediction.get("u", [small, None], consistency=consistency),
-                lambda how=consistency: packed.get("u", [small.id, record().id], consistency=how),
+                partial(packed.get, "u", [small.id, record().id], consistency=consistency),
             ),
             (
                 prediction.count("v", crowd(1500, 3), consistency=consistency),
-                lambda how=consistency: packed.count("v", consistency=how),
+                partial(packed.count, "v", consistency=consistency),
             ),
         ]
     packed.bulk_load(("v", one) for one in crowd(1500, 3))
