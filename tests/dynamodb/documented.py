@@ -12,6 +12,7 @@ import pytest
 
 from ialstore.cli import main
 from ialstore.config import load_config
+from ialstore.context.opening import context_section
 from ialstore_backends.dynamodb.options import TableOptions
 
 __all__ = ["VectorPage"]
@@ -25,12 +26,14 @@ class VectorPage:
         SCHEME: of the URL.
         OPTIONS: class of the options.
         POLICY: what the policy that is printed holds.
+        OPTIMIZE: who maintains the index, by the configuration that is shown.
     """
 
     PAGE: str
     SCHEME: str
     OPTIONS: type[Any]
     POLICY: str
+    OPTIMIZE: str = "auto"
 
     @pytest.fixture
     def text(self) -> str:
@@ -54,10 +57,11 @@ class VectorPage:
         assert capsys.readouterr().out.splitlines() == said
 
     def test_the_configuration_is_one(self, text: str, tmp_path: Path) -> None:
-        (block,) = blocks(text, "toml")
         path = tmp_path / "ialstore.toml"
-        path.write_text(block, encoding="utf-8")
-        assert load_config(path).vector.url.startswith(f"{self.SCHEME}:")
+        path.write_text("\n".join(blocks(text, "toml")), encoding="utf-8")
+        config = load_config(path)
+        assert config.vector.url.startswith(f"{self.SCHEME}:")
+        assert context_section(config).optimize == self.OPTIMIZE
 
     def test_the_commands_are_known(self, text: str, capsys: pytest.CaptureFixture[str]) -> None:
         commands = [

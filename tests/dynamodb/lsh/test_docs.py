@@ -13,3 +13,4 @@ class TestPage(VectorPage):
     SCHEME = "lsh+dynamodb"
     OPTIONS = LshOptions
     POLICY = "alice#*"
+    OPTIMIZE = "manual"

@@ -25,6 +25,7 @@ from ialstore.testing.servers import RunningServer
 from ialstore.testing.specs import spec_of
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
 from ialstore_backends.lsh.packed import maintenance, rebuilding, tail
+from ialstore_backends.lsh.packed.entries import TOMBSTONE_BYTES
 
 SPEC = spec_of("cosine")
 USER = "u"
@@ -308,11 +309,12 @@ def without(what: str, value: str, *, only: str) -> Rewrite:
 
 
 def no_tombstones(operation: str, params: dict[str, Any]) -> None:
-    """Turn tombstones into those of nobody."""
+    """Turn tombstones into those of other tags."""
     values = params.get("ExpressionAttributeValues", {}) if operation == "UpdateItem" else {}
     if ":e" in values:
         values[":e"]["BS"] = [
-            bytes(8) + one[8:] if len(one) == 12 else one for one in values[":e"]["BS"]
+            bytes([one[0] ^ 1]) + one[1:] if len(one) == TOMBSTONE_BYTES else one
+            for one in values[":e"]["BS"]
         ]
 
 

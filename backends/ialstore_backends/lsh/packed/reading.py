@@ -112,7 +112,7 @@ class PackedReader:
         wanted: Sequence[str] = ids
         salt = 0
         while wanted:
-            keys = {one: key_of(one, salt) for one in wanted}
+            keys: dict[str, int] = {one: key_of(one, salt) for one in wanted}
             asked = [self._table.row_keys.row(user_id, key) for key in set(keys.values())]
             rows = self._table.access.items(op, asked, strong=strong)
             there = {key_of_row(row): row for row in rows}
