@@ -17,7 +17,7 @@ from ialstore._toml import read_toml
 from ialstore.errors import ConfigurationError
 from ialstore.url import closest
 
-__all__ = ["HOURS_PER_MONTH", "PRICES_FILE", "Price", "Prices", "load_prices"]
+__all__ = ["HOURS_PER_MONTH", "PRICES_FILE", "Price", "Prices", "load_prices", "prices_file"]
 
 HOURS_PER_MONTH: Final = 730
 """As AWS reckons a month."""
@@ -146,11 +146,17 @@ def load_prices(path: Path | None = None, *, environ: Mapping[str, str] | None =
     Raises:
         ConfigurationError: it can't be read, or a figure is wrong; the text names it.
     """
-    if path is None:
-        named = (os.environ if environ is None else environ).get("IALSTORE_PRICES")
-        path = Path(named) if named else PRICES_FILE
+    path = prices_file(path, environ=environ)
     origin = "the built-in prices" if path == PRICES_FILE else str(path)
     return _parse(read_toml(path), origin)
+
+
+def prices_file(path: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Path:
+    """Return the file that ``load_prices`` reads."""
+    if path is not None:
+        return path
+    named = (os.environ if environ is None else environ).get("IALSTORE_PRICES")
+    return Path(named) if named else PRICES_FILE
 
 
 def _parse(tables: dict[str, Any], origin: str) -> Prices:

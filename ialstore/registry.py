@@ -126,7 +126,7 @@ def _fault(kind: str, loaded: type[Any]) -> str | None:
 
 
 def _wrappers(kind: str, base: str) -> tuple[Registration, ...]:
-    names = ("dual", "faults", "metrics", "namespace", "readonly", "retry")
+    names = ("dual", "faults", "metrics", "namespace", "readonly", "retry", "shadow")
     return tuple(
         Registration(f"{kind}_wrapper", name, f"ialstore.wrappers.{name}:{name.capitalize()}{base}")
         for name in names

@@ -142,11 +142,11 @@ def cost(
     dated table of list prices: check yours.
     """
     from ialstore.costing import Pricer
-    from ialstore.prices import PRICES_FILE, load_prices
+    from ialstore.prices import load_prices, prices_file
 
     if print_prices:
-        path = PRICES_FILE if prices is None else prices
-        for text in path.read_text(encoding="utf-8").splitlines():
+        load_prices(prices)  # refuses what is wrong
+        for text in prices_file(prices).read_text(encoding="utf-8").splitlines():
             common.out.line(text)
         return
     given = {name: value for name, value in locals().items() if name in _DEFAULTS}

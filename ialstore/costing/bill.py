@@ -101,7 +101,6 @@ class Bill:
     Attributes:
         lines: by component and place.
         calls: what reads and writes cost, by call.
-        other: what is no call, by component.
     """
 
     lines: tuple[Line, ...]
@@ -119,9 +118,13 @@ class Bill:
         for line in self.lines:
             if line.component not in _OF_CALLS:
                 found[line.component] = found.get(line.component, 0.0) + line.amount
+        idle = self.total - math.fsum(found.values())
+        if idle > _NOTHING:
+            found["capacity that nothing uses"] = idle
         return found
 
 
+_NOTHING: Final = 1e-6
 _OF_CALLS: Final = frozenset({"writes", "reads", "vector writes", "vector searches"})
 
 
@@ -271,7 +274,7 @@ def _call_prices(
         for place, units in call.units.items():
             for kind in _KINDS:
                 own = getattr(units, kind)
-                if own:
+                if times * own:
                     whole = getattr(usage[place], kind)
                     amount += times * own / whole * amounts[kind][place][2]
             for number, name in (

@@ -29,6 +29,7 @@ from ialstore.wrappers.namespace import (
     NamespaceVectorIndex,
 )
 from ialstore.wrappers.readonly import ReadonlyConversationStore, ReadonlyVectorIndex
+from ialstore.wrappers.shadow import ShadowConversationStore, ShadowOptions, ShadowVectorIndex
 from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
 from ialstore_backends.sqlite import SqliteConversationStore, SqliteOptions
 
@@ -190,6 +191,22 @@ class TestDualOfIndex(VectorIndexSuite):
     @pytest.fixture
     def make_index(self) -> MakeIndex:
         return index_over_memory(DualVectorIndex, DualOptions(url="memory:"))
+
+
+class TestShadow(ConversationStoreSuite):
+    """The shadow holds nothing, so that it never agrees."""
+
+    @pytest.fixture
+    def make_store(self) -> MakeStore:
+        return over_memory(ShadowConversationStore, ShadowOptions(url="memory:", share=1))
+
+
+class TestShadowOfIndex(VectorIndexSuite):
+    """The shadow holds nothing, so that it never agrees."""
+
+    @pytest.fixture
+    def make_index(self) -> MakeIndex:
+        return index_over_memory(ShadowVectorIndex, ShadowOptions(url="memory:", share=1))
 
 
 class TestMetricsOfIndex(VectorIndexSuite):

@@ -18,6 +18,7 @@ from ialstore.testing.specs import spec_of
 from ialstore.testing.vector.base import USER, X
 from ialstore_backends.opensearch.layout import first_generation
 from tests.opensearch.conftest import opened, tell
+from tests.opensearch.harm import failing, refusal
 from tests.opensearch.test_faults import some
 
 SPEC = spec_of("cosine")
@@ -135,12 +136,22 @@ def test_two_who_set_up_at_once_get_the_same(port: int, index_name: str) -> None
 
 
 def test_a_setup_that_is_refused_raises(port: int, index_name: str) -> None:
-    """S15: OpenSearch knows no such analyzer."""
+    """S15: OpenSearch knows no such analyzer, or takes no such index."""
     with (
         opened(port, index_name, SPEC, "&analyzer=none-such") as index,
         pytest.raises(StoreNotReadyError, match="does not accept"),
     ):
         index.setup()
+    with FaultProxy(port) as proxy:
+        behind = int(proxy.endpoint.rpartition(":")[2])
+        proxy.decide = failing(refusal(400, "validation_exception"), first_generation(index_name))
+        with opened(behind, index_name, SPEC) as index:
+            with pytest.raises(StoreNotReadyError, match="validation_exception"):
+                index.setup()
+            assert index.check() == [f"{index_name} is not set up; run ialstore setup"]
+            proxy.decide = failing(None)
+            index.setup()
+            assert index.check() == []
 
 
 def hold_back(port: int, index_name: str) -> None:

@@ -126,7 +126,7 @@ def proxy() -> Iterator[FaultProxy]:
 def test_a_password_is_sent_and_never_shown(
     proxy: FaultProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """E9, E3: neither by errors nor by any repr or log, opensearch-py's included."""
+    """Fault E9: neither by errors nor by any repr or log, opensearch-py's included."""
     caplog.set_level(logging.DEBUG)
     host = proxy.endpoint.removeprefix("http://")
     shown: list[str] = []
@@ -164,7 +164,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> Credentials:
 def test_requests_to_amazon_are_signed(
     proxy: FaultProxy, credentials: Credentials, service: str
 ) -> None:
-    """E9: AWS's signature of version 4, for the service and its region, over the body."""
+    """Fault E9: AWS's signature of version 4, for the service and its region, over the body."""
     meta = {"format": 1, "refresh": "never", **asdict(SPEC)}
     mapping = json.dumps({"a--000001": {"mappings": {"_meta": {"ialstore": meta}}}}).encode()
     json_type = "application/json"
@@ -235,6 +235,28 @@ def test_who_can_t_sign_is_told(  # noqa: PLR0917 - as pytest hands them over
     assert proxy.requests == []
 
 
+@pytest.mark.usefixtures("credentials")
+def test_a_role_that_can_t_be_assumed_is_told(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A13: by the first request that is to be signed."""
+    config = tmp_path / "config"
+    role = "role_arn = arn:aws:iam::123456789012:role/x\nsource_profile = own\n"
+    keys = "aws_access_key_id = AKEXAMPLE\naws_secret_access_key = never shown\n"
+    config.write_text(f"[profile agent]\n{role}[profile own]\n{keys}")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", proxy.endpoint)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    proxy.decide = lambda _: Instead(403, b"<ErrorResponse/>", "text/xml")
+    host = proxy.endpoint.removeprefix("http://")
+    signing = "aws_service=es&region=eu-west-1&profile=agent"
+    with (
+        open_at(f"opensearch+http://{host}/a?{signing}") as index,
+        pytest.raises(AccessDeniedError, match="credentials"),
+    ):
+        index.search(USER, X)
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     """Has no index."""
 
@@ -273,14 +295,15 @@ def tls(tmp_path: Path) -> Iterator[tuple[int, Path]]:
 
 
 def test_tls_is_checked_on_both_sides(tls: tuple[int, Path]) -> None:
-    """E9: the server's certificate and name, and this client's."""
+    """Fault E9: the server's certificate and name, and this client's."""
     port, folder = tls
     shown = f"cert_file={folder}/cert.pem&key_file={folder}/key.pem"
     trusted = f"ca_file={folder}/ca.pem"
     with open_at(f"opensearch://localhost:{port}/a?{trusted}&{shown}") as index:
         assert index.check() == ["a is not set up; run ialstore setup"]
     with open_at(f"opensearch://127.0.0.1:{port}/a?verify=false&{shown}") as index:
-        assert index.check() == ["a is not set up; run ialstore setup"]
+        for _ in range(2):  # the second time on the same connection
+            assert index.check() == ["a is not set up; run ialstore setup"]
     for url in (
         f"opensearch://127.0.0.1:{port}/a?{trusted}&{shown}",
         f"opensearch://localhost:{port}/a?{shown}",

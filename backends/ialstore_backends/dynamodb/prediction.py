@@ -40,6 +40,7 @@ class Prediction:
     def __init__(self, options: DynamoOptions) -> None:
         self._model = conversation_model("", options)
         self._layout = Layout(options.spread)
+        self._last: tuple[Message | None, Draft | None] = (None, None)
         self._indexes: dict[str, set[str]] = {
             one["IndexName"]: {
                 *_KEYS,
@@ -275,7 +276,12 @@ class Prediction:
         return units
 
     def _draft(self, message: Message) -> Draft:
-        return draft_row(encode_message(message), self._model, self._layout, _ATTEMPT, 0)
+        known, draft = self._last
+        if known is not message or draft is None:  # one message often stands for many
+            encoded = encode_message(message)
+            draft = draft_row(encoded, self._model, self._layout, _ATTEMPT, 0)
+            self._last = message, draft
+        return draft
 
     def _put(self, item: Item) -> Units:
         """Return what writing or deleting a row costs, its entries in the indexes included."""

@@ -168,7 +168,8 @@ class VectorSearch:
 
 def distance(score: float, metric: str) -> float:
     """Return what the service tells for a score."""
-    return {"cosine": 1.0 - score, "dot": score, "euclidean": 0.0 - score}[metric]
+    value = {"cosine": 1.0 - score, "dot": score, "euclidean": 0.0 - score}[metric]
+    return max(-_LARGEST, min(value, _LARGEST))
 
 
 def _roles(query: SearchQuery) -> Sequence[Role | None]:

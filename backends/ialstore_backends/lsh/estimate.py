@@ -30,7 +30,7 @@ _PREDICTIONS: Final[Mapping[str, Callable[[IndexSpec, LshOptions], Prediction]]]
     "gsi": Prediction
 }
 """By layout."""
-_SAMPLES: Final = (500, 2000)
+_SAMPLES: Final = (250, 1000)
 """Vectors of the two searches from which one of more vectors is reckoned."""
 _QUERIES: Final = 2
 _EVENTUAL: Final = Consistency.EVENTUAL
@@ -49,8 +49,8 @@ class _Sample:
 def estimate(options: LshOptions, workload: Workload, age_days: float) -> Estimate:
     """Return what vectors of this age take; see ``Component.estimate``.
 
-    A search through the index of more than 2,000 vectors is reckoned from those of 500 and of
-    2,000, as a power of their number, which is rather too high.
+    A search through the index of more than 1,000 vectors is reckoned from those of 250 and of
+    1,000, as a power of their number, which is rather too high.
 
     Raises:
         UnsupportedOperationError: nothing is predicted of the layout.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ialstore.cost import Units, read_units, write_units
+from ialstore.errors import ConfigurationError
 from ialstore.ids import HIGHEST_ID, LOWEST_ID
 from ialstore.model import Consistency
 from ialstore.vector_model import Where, encode_record, encode_search
@@ -40,9 +41,14 @@ class Prediction:
     """Predicts the units of an index with these options; makes no request.
 
     It agrees with the meter to the unit, for calls that are made one at a time.
+
+    Raises:
+        ConfigurationError: the options ask for the layout ``packed``; see ``PackedPrediction``.
     """
 
     def __init__(self, spec: IndexSpec, options: LshOptions) -> None:
+        if options.layout != "gsi":
+            raise ConfigurationError("PackedPrediction predicts the layout packed")
         self._spec = spec
         self._model = embedding_model("", "gsi")
         self._chunks = Chunks(options.chunks)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import botocore.session
 import opensearchpy
 import orjson
-from botocore.exceptions import BotoCoreError, ProfileNotFound
+from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 from opensearchpy import OpenSearch, Urllib3AWSV4SignerAuth
 from opensearchpy.connection import Connection
 from opensearchpy.exceptions import SerializationError
@@ -85,7 +85,7 @@ class OpenSearchClient:
             reply = driver.transport.perform_request(method, path, body=body, timeout=left)
         except (TransportError, SerializationError, opensearchpy.TransportError) as error:
             raise _translated(error, op, writes=writes) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, ClientError) as error:
             raise _nobody() from error
         finally:
             op.add(Units(requests=1))

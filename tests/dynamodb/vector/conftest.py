@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ialstore import deadline
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.servers import RunningServer
 from ialstore.testing.specs import spec_of
@@ -32,5 +33,6 @@ def options(dynoxide: RunningServer) -> VectorOptions:
 def index(prefix: str, options: VectorOptions, clock: ManualClock) -> Iterator[DynamoVectorIndex]:
     """Return an index that is set up and empty."""
     with DynamoVectorIndex(prefix, spec_of("cosine"), options, clock=clock) as index:
-        index.setup()
+        with deadline(30):  # on a busy machine
+            index.setup()
         yield index

@@ -115,7 +115,7 @@ def test_a_service_without_vector_indexes_is_no_place_for_one(
 ) -> None:
     """S15: such as DynamoDB Local 3.1.0; the error says so."""
     options = VectorOptions(endpoint=dynamodb_local.endpoint)
-    with DynamoVectorIndex(prefix, spec_of("cosine"), options) as index:
+    with DynamoVectorIndex(prefix, spec_of("cosine"), options, timeout_seconds=30) as index:
         with pytest.raises(StoreNotReadyError, match="not every service has vector indexes"):
             index.setup()
         assert index.check() == [f"{index.table} is not there; run ialstore setup"]

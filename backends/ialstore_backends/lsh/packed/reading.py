@@ -112,12 +112,13 @@ class PackedReader:
         wanted: Sequence[str] = ids
         salt = 0
         while wanted:
-            by_key = {key_of(one, salt): one for one in wanted}
-            keys = [self._table.row_keys.row(user_id, key) for key in by_key]
-            rows = self._table.access.items(op, keys, strong=strong)
-            own = [(by_key[key_of_row(row)], row) for row in rows]
-            found += [row for one, row in own if id_of(row) == one]
-            wanted = [one for one, row in own if id_of(row) != one]
+            keys = {one: key_of(one, salt) for one in wanted}
+            asked = [self._table.row_keys.row(user_id, key) for key in set(keys.values())]
+            rows = self._table.access.items(op, asked, strong=strong)
+            there = {key_of_row(row): row for row in rows}
+            found += [row for row in rows if keys.get(id_of(row)) == key_of_row(row)]
+            # Another id has the key: this one may have the next.
+            wanted = [one for one, key in keys.items() if key in there and id_of(there[key]) != one]
             salt += 1
         return packed_records(found, self._table.spec)
 
