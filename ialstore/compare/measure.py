@@ -343,8 +343,8 @@ class _Measuring:
         now, stored = process_bytes(), file_bytes(self.subject.config.vector.url)
         if stored is not None:
             stored -= files or 0
-        elif load.write_units:
-            stored = int(load.write_units * _BYTES_PER_WRITE_UNIT)
+        elif written := load.write_units * _BYTES_PER_WRITE_UNIT + load.vector_write_bytes:
+            stored = int(written)
         return {
             "process_bytes": None if now is None or memory is None else max(0, now - memory),
             "stored_bytes": stored,
