@@ -40,7 +40,7 @@ __all__ = [
     "started",
 ]
 
-_START_SECONDS: Final = 60.0
+_START_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import ClassVar
 
 import pytest
 
@@ -43,12 +44,26 @@ class TestEveryVector(  # pytest begins with the last
         return shared
 
 
-class TestGraph(RecallChapter, FiltersChapter):
-    """Searches go through the graph, whose recall is to be shown."""
+class _Graph:
+    """Searches go through the graph; cosine has the space of dot, of unit vectors."""
+
+    METRIC: ClassVar[str]
 
     @pytest.fixture
     def make_index(self, shared: MakeIndex) -> MakeIndex:
         return partial(shared, options="&exact_below=0&refresh=write")
+
+    @pytest.fixture
+    def metric(self) -> str:
+        return self.METRIC
+
+
+class TestGraph(_Graph, RecallChapter):
+    METRIC = "dot"
+
+
+class TestGraphUnderFilters(_Graph, FiltersChapter):
+    METRIC = "euclidean"
 
 
 class TestSetup(SpecChapter):
