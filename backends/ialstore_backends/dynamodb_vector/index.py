@@ -12,6 +12,7 @@ from ialstore_backends.dynamodb.access import RowAccess
 from ialstore_backends.dynamodb.options import table_prefix
 from ialstore_backends.dynamodb.parallel import SideBySide
 from ialstore_backends.dynamodb.table import DRIVERS
+from ialstore_backends.dynamodb_vector.estimate import estimate
 from ialstore_backends.dynamodb_vector.layout import VectorLayout
 from ialstore_backends.dynamodb_vector.options import VectorOptions
 from ialstore_backends.dynamodb_vector.policy import policy
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
     from ialstore.component import Access, StoreSettings
+    from ialstore.estimate import Estimate, Workload
     from ialstore.url import StoreURL
     from ialstore.vector_model import IndexSpec
 
@@ -117,3 +119,9 @@ class DynamoVectorIndex(EmbeddingTableIndex):
         options = url.options(VectorOptions)
         table = f"{table_prefix(url)}{TABLE}"
         return policy(table, options, access, user_id=user_id, account=account)
+
+    @classmethod
+    def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        """Return what a workload takes of the table of a URL."""
+        table_prefix(url)
+        return estimate(url.options(VectorOptions), workload, age_days)

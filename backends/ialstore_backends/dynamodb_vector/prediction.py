@@ -134,6 +134,34 @@ class Prediction:
         )
         return stored.units
 
+    def usual_search(
+        self,
+        user_id: str,
+        record: VectorRecord,
+        count: int,
+        k: int,
+        *,
+        consistency: Consistency | str,
+    ) -> Units:
+        """Return what a search without filters costs where nothing was written lately.
+
+        Args:
+            user_id: the tenant.
+            record: what each vector is like.
+            count: vectors of the user.
+            k: hits.
+            consistency: of the search.
+        """
+        chunks = self._chunks.count
+        size = -(-count // chunks) * self.entry_bytes(user_id, record)
+        asked = Units(requests=chunks, vector_search_bytes=chunks * max(_LEAST_BYTES, size))
+        if Consistency(consistency) is Consistency.EVENTUAL:
+            return asked
+        fetched = min(count, chunks * k)
+        (item,) = self._items(user_id, [record])
+        read = chunks + fetched * read_units(item_bytes(item), strong=True)
+        return asked + Units(read=read, requests=chunks + -(-fetched // _BATCH_KEYS))
+
     def row_bytes(self, user_id: str, record: VectorRecord) -> int:
         """Return the bytes of the row of a vector."""
         return sum(map(item_bytes, self._items(user_id, [record])))

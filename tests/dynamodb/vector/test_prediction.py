@@ -15,13 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ialstore import Consistency, IndexSpec, Units, VectorRecord, Where, meter
+from ialstore.estimate import Workload
 from ialstore.ids import message_id
 from ialstore.testing.clock import ManualClock
 from ialstore.testing.profiles import profile
 from ialstore.testing.servers import RunningServer
+from ialstore.url import StoreURL
 from ialstore_backends.dynamodb_vector import DynamoVectorIndex, VectorOptions
 from ialstore_backends.dynamodb_vector.prediction import Prediction
 
+URL = StoreURL.parse("dynamodb-vector://p-?region=eu-west-1")
 START = datetime(2096, 2, 29, tzinfo=UTC)
 SPEC = IndexSpec(48)
 _numbers = itertools.count()
@@ -204,3 +207,39 @@ def test_the_prediction_is_right_at_the_border_of_a_unit(
     units = measured(lambda: index.upsert(user, [record]))
     assert (units.write, units.vector_write_bytes) == (1 + over, 1024 + over)
     assert prediction.upsert(user, record) == units
+
+
+@pytest.mark.parametrize("consistency", Consistency)
+@pytest.mark.parametrize("count", [0, 1, 260])
+def test_the_usual_search_is_that_of_vectors_which_are_alike(
+    consistency: Consistency, count: int
+) -> None:
+    """What estimates go by: the meter's own, but for how evenly ids spread over chunks."""
+    prediction = Prediction(SPEC, VectorOptions(chunks=1))
+    some = many(count)
+    query = np.eye(1, SPEC.dimension)[0]
+    like = some[0] if some else many(1)[0]
+    assert prediction.usual_search(
+        "u", like, count, 10, consistency=consistency
+    ) == prediction.search("u", query, 10, records=some, consistency=consistency)
+
+
+def test_a_workload_is_priced_with_the_bytes_of_the_index() -> None:
+    """On demand only; `strong_reads=false` reads no rows."""
+    workload = Workload(users=1, turns_per_day=10, retention_days=None)
+    plain, eventual = (
+        DynamoVectorIndex.estimate(
+            StoreURL.parse(f"dynamodb-vector://p-?strong_reads={strong}"), workload, age_days=10
+        )
+        for strong in ("true", "false")
+    )
+    assert plain.is_on_demand_only
+    assert plain.expired_per_day == 0
+    (store, search), (_, weak) = ([*one.calls] for one in (plain, eventual))
+    (stored,), (found,), (less,) = (one.units.values() for one in (store, search, weak))
+    assert stored.vector_write_bytes > 2 * 4 * workload.dimension
+    assert found.vector_search_bytes == less.vector_search_bytes
+    assert found.read > 0 == less.read
+    assert {one.place for one in plain.stored} == {"conversation-vectors", "VectorIndex"}
+    without = Workload(users=1, memories=0)
+    assert len(DynamoVectorIndex.estimate(URL, without, age_days=10).calls) == 1

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from botocore.session import Session
 
-from ialstore import Consistency, CorruptError, IndexSpec, LimitExceededError, Where, meter
+from ialstore import (
+    Consistency,
+    CorruptError,
+    IndexSpec,
+    LimitExceededError,
+    Where,
+    meter,
+    open_index,
+)
 from ialstore.events import OperationEvent
 from ialstore.testing.clock import START, ManualClock
 from ialstore.testing.proxy import Decision, FaultProxy, ProxiedRequest, Rewrite
@@ -205,6 +213,21 @@ def test_numbers_are_exact(
         assert one.vector.tolist() == given.tolist()
 
 
+@pytest.mark.parametrize("consistency", Consistency)
+def test_scores_that_the_service_cannot_tell_are_taken_from_rows(
+    dynoxide: RunningServer, prefix: str, record: Any, consistency: Consistency
+) -> None:
+    """V4: it tells the largest float32 for any that is larger, so that its order says nothing."""
+    url = f"dynamodb-vector://{prefix}?endpoint={dynoxide.endpoint}"
+    some = [record(np.full(24, size)) for size in (1e37, 3e37, 2e37)]
+    with open_index(url, spec_of("dot")) as index:
+        index.setup()
+        index.upsert(USER, some)
+        found = index.search(USER, np.full(24, 1e37), 1, consistency=consistency)
+    assert [hit.id for hit in found] == [some[1].id]
+    assert found.hits[0].score == pytest.approx(24 * 3e74)
+
+
 def test_optimize_removes_what_expired(
     index: DynamoVectorIndex, clock: ManualClock, record: Any
 ) -> None:
@@ -218,6 +241,7 @@ def test_optimize_removes_what_expired(
 
 DAMAGE: dict[str, dict[str, Any]] = {
     "no vector": {"vector": {"S": "x"}},
+    "a number too few": {"vector": {"L": [{"N": "1"}] * 23}},
     "no numbers": {"vector": {"L": [{"S": "x"}] * 24}},
     "zero": {"vector": {"L": [{"N": "0"}] * 24}},
     "another session": {"session_id": {"S": "s2"}},
