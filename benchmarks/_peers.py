@@ -368,7 +368,7 @@ class LangGraph(Store):
     def _op(self, text: str, *, indexed: bool) -> Any:
         self._count += 1
         value = {"role": "user", "content": text, "at": time_of(self._count - 1).isoformat()}
-        index = None if indexed else False
+        index: Any = ["content"] if indexed else False
         return self.put_op((USER, SESSION), str(uuid.uuid4()), value, index)
 
     def append_each(self, texts: Sequence[str]) -> None:
