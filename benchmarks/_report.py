@@ -127,6 +127,10 @@ class Report:
     def finish(self, given: argparse.Namespace) -> None:
         """Print it, and keep it as JSON where ``--json`` was given."""
         self.show()
+        self.keep(given)
+
+    def keep(self, given: argparse.Namespace) -> None:
+        """Keep it as JSON where ``--json`` was given: also in between, where a run is long."""
         if given.json is None:
             return
         options = [one for one in sys.argv[1:] if one not in ("--json", given.json)]
