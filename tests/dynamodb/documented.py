@@ -33,7 +33,7 @@ class VectorPage:
     SCHEME: str
     OPTIONS: type[Any]
     POLICY: str
-    OPTIMIZE: str = "auto"
+    OPTIMIZE: str = "background"
 
     @pytest.fixture
     def text(self) -> str:
