@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -176,6 +177,12 @@ def test_many_differences_are_counted_without_a_second_look(source: Store, targe
     source.subscribe(events.append)
     assert verify(source, target).users[0].missing == 1150
     assert sum(one.items or 0 for one in events if one.operation == "get") == 1000
+
+
+def test_the_hash_of_a_user_has_128_bits_of_every_message() -> None:
+    numbers = [int(hashlib.sha256(form).hexdigest()[:32], 16) for form in (b"a", b"b", b"c")]
+    tally = Tally().with_one("c").with_one("a").with_one("b")
+    assert tally == Tally(3, f"{sum(numbers) % (1 << 128):032x}")
 
 
 # -- which part is copied ------------------------------------------------------------------------
