@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -18,6 +19,7 @@ from ialstore import (
     IndexSpec,
     Message,
     Units,
+    UnsupportedOperationError,
     meter,
 )
 from ialstore.estimate import Call, Estimate, Workload, sample_message
@@ -147,3 +149,10 @@ def test_an_eventual_search_is_a_mean_that_grows_with_its_vectors() -> None:
     assert reads[3] < 8 * reads[1]
     strong = taken(estimate_vectors(LshOptions(), WORKLOAD, 500), "search").read
     assert strong > reads[3]
+
+
+def test_a_layout_of_which_nothing_is_predicted_is_refused() -> None:
+    """It is not priced as another one."""
+    options = replace(LshOptions(), layout="another")  # type: ignore[arg-type]  # a later one
+    with pytest.raises(UnsupportedOperationError, match="layout another"):
+        estimate_vectors(options, WORKLOAD, 1)

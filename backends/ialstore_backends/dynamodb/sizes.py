@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from ialstore_backends.dynamodb.table import Item
 
-__all__ = ["OVERHEAD_BYTES", "PAGE_BYTES", "item_bytes"]
+__all__ = ["OVERHEAD_BYTES", "PAGE_BYTES", "item_bytes", "rows_of_pages"]
 
 OVERHEAD_BYTES: Final = 100
 """Billed for keeping an item, or an entry of an index, beside its own bytes."""
@@ -23,6 +23,12 @@ def item_bytes(item: Item, *, is_wire: bool = False) -> int:
         is_wire: binary values are base64 texts, as a reply has them, and not bytes.
     """
     return sum(len(name.encode()) + _value_bytes(value, is_wire) for name, value in item.items())
+
+
+def rows_of_pages(count: int, size: int) -> list[int]:
+    """Return how many of so many rows of one size each page of a query holds; at least one page."""
+    most = max(1, PAGE_BYTES // size)
+    return [min(most, count - first) for first in range(0, count, most)] or [0]
 
 
 def _value_bytes(value: dict[str, Any], is_wire: bool) -> int:  # noqa: FBT001 - handed down
