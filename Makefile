@@ -12,7 +12,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PYTEST_FLAGS ?= --numprocesses=auto
 PYTEST := $(if $(COVERAGE),$(BIN)/coverage run $(BIN)/pytest,$(BIN)/pytest)
 
-.PHONY: help setup services demo test soak coverage check lint types format wheel peers clean
+.PHONY: help setup services demo test soak coverage check lint types format wheel peers figures clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -57,8 +57,11 @@ wheel: $(STAMP) ## Build the source distribution, and from it the wheel, into di
 	@$(BIN)/python -m build -qq $(if $(UV),--installer uv)
 	@ls dist/*
 
-peers: $(PEERS)/.installed ## Measure other libraries' SQLite stores beside ours, in .venv-peers
-	@$(PEERS)/bin/python benchmarks/peers_sqlite.py
+peers: $(PEERS)/.installed ## Measure other libraries' stores beside ours, in .venv-peers
+	@$(PEERS)/bin/python benchmarks/peers.py
+
+figures: $(STAMP) ## Write what benchmarks found (benchmarks/results) into the documents
+	@$(BIN)/python benchmarks/figures.py
 
 clean: ## Remove everything made here, .venv included
 	@rm -rf $(VENV) $(PEERS) build dist htmlcov ialstore-demo.db* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -8,7 +8,6 @@ langchain-community is installed (`.venv-peers`), its Redis history reads the sa
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import threading
@@ -18,8 +17,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from _report import Bars, Report, arguments
 
 from ialstore import ConversationStore, Message
 from ialstore.caching.values import sealed_tail
@@ -102,10 +100,11 @@ def langchain_reader(url: str, contents: list[str]) -> Callable[[], object] | No
 
 
 def main() -> None:
-    """Print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and report."""
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=300)
-    rounds: int = parser.parse_args().rounds
+    given = parser.parse_args()
+    rounds: int = given.rounds
     os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")  # noqa: S106 - none
     seen: list[str] = []
 
@@ -134,20 +133,22 @@ def main() -> None:
                 cached.replace(said[0])  # the key is cold again
                 requests = herd(cached, lambda: len(seen))
 
-    table = Table("last 20 messages", "us", "CPU us", "against cached")
+    packages = ["redis", "botocore", *(["langchain-community"] if peer is not None else [])]
+    report = Report("cache", __doc__, packages)
+    title = f"The last {MESSAGES} messages, {ADDED_SECONDS * 1000:g} ms added to each request"
+    table = report.table("reads", title, "from", "us", "CPU us", "times as long as cached")
     for name, (wall, cpu) in found.items():
-        ratio = wall / found["cached"][0]
-        table.add_row(name, f"{wall:,.0f}", f"{cpu:,.0f}", f"{ratio:.1f}x")
-    console = Console()
-    console.print(table)
-    size = len(sealed_tail(bytes(32), Rows(said[::-1]), 0))
-    plain = sum(len(one.content) for one in said)
-    console.print(f"bytes of the value: {size:,}, of the contents alone: {plain:,}")
-    console.print(f"{THREADS} threads on one cold key: {requests} requests to DynamoDB")
-    if peer is None:
-        console.print(
-            "langchain-community is not installed; after make peers: .venv-peers/bin/python"
-        )
+        table.add(name, wall, cpu, wall / found["cached"][0])
+    report.pictures.append(Bars("reads", ["from"], ["us", "CPU us"]))
+    report.figures |= {
+        "cached, us": found["cached"][0],
+        "DynamoDB, times as long": found["DynamoDB"][0] / found["cached"][0],
+        "bytes of the value": len(sealed_tail(bytes(32), Rows(said[::-1]), 0)),
+        "bytes of the contents alone": sum(len(one.content) for one in said),
+        "threads on one cold key": THREADS,
+        "requests to DynamoDB for all of them": requests,
+    }
+    report.finish(given)
 
 
 if __name__ == "__main__":

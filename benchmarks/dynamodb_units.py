@@ -7,7 +7,6 @@ Rows are 1,024 bytes with both indexes on. Units don't depend on the machine.
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Callable
@@ -15,9 +14,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from rich.console import Console
+from _report import Report, Table, arguments
 from rich.progress import Progress, TaskID
-from rich.table import Table
 
 from ialstore import Message, meter
 from ialstore.model import encode_message
@@ -54,29 +52,29 @@ def padding_of(options: DynamoOptions) -> int:
     return 480 + ROW_BYTES - item_bytes(draft.item)
 
 
-class Report:
-    """A table of calls and what they used."""
+class Calls:
+    """Makes calls and notes what they use, in a table."""
 
-    def __init__(self, title: str) -> None:
-        self.table = Table("call", "read units", "write units", "requests", title=title)
+    def __init__(self, table: Table) -> None:
+        self.table = table
 
     def add(self, name: str, call: Callable[[], Any]) -> None:
         """Make a call and note what it used."""
         with meter() as metered:
             call()
         units = metered.units
-        self.table.add_row(name, f"{units.read:g}", f"{units.write:g}", str(units.requests))
+        self.table.add(name, units.read, units.write, units.requests)
 
 
-def appends(report: Report, store: DynamoConversationStore, padding: int) -> None:
+def appends(calls: Calls, store: DynamoConversationStore, padding: int) -> None:
     """Append to a new user, a known day and session, and a new session."""
-    report.add("append, the first of a user's day", lambda: store.append(say(0, padding)))
-    report.add("append, day and session known", lambda: store.append(say(1, padding)))
+    calls.add("append, the first of a user's day", lambda: store.append(say(0, padding)))
+    calls.add("append, day and session known", lambda: store.append(say(1, padding)))
     other = say(2, padding, session_id="session-2")
-    report.add("append, the first of a session", lambda: store.append(other))
+    calls.add("append, the first of a session", lambda: store.append(other))
 
 
-def reads(report: Report, store: DynamoConversationStore, padding: int) -> None:
+def reads(calls: Calls, store: DynamoConversationStore, padding: int) -> None:
     """Read what one session and fifty of them hold."""
     one = say(0, padding)
     store.bulk_load(say(number, padding) for number in range(60))
@@ -99,14 +97,14 @@ def reads(report: Report, store: DynamoConversationStore, padding: int) -> None:
                 "many", session_id="s7", limit=20, **given
             ),
         }.items():
-            report.add(f"{name}, {consistency}", partial(call, options))
-    report.add(
+            calls.add(f"{name}, {consistency}", partial(call, options))
+    calls.add(
         "last 20 of one of 50 sessions, eventual, again",
         lambda: store.history("many", session_id="s7", limit=20, consistency="eventual"),  # type: ignore[arg-type]  # its name will do
     )
 
 
-def volumes(report: Report, options: DynamoOptions, padding: int, many: int) -> None:
+def volumes(calls: Calls, options: DynamoOptions, padding: int, many: int) -> None:
     """Read the last 20 of many messages over 400 days, and of 100 that are as frequent."""
     step = timedelta(days=400) / many
     with DynamoConversationStore("units-", options) as store:
@@ -127,7 +125,7 @@ def volumes(report: Report, options: DynamoOptions, padding: int, many: int) -> 
                 read = partial(store.history, user, limit=20)
                 if temper == "warm":
                     read()
-                report.add(f"last 20 of {count:,} messages, {temper}", read)
+                calls.add(f"last 20 of {count:,} messages, {temper}", read)
 
 
 def _show(progress: Progress, task: TaskID, done: int, _: int | None) -> None:
@@ -135,27 +133,28 @@ def _show(progress: Progress, task: TaskID, done: int, _: int | None) -> None:
 
 
 def main() -> None:
-    """Print the table, and what a message costs the client's processor."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Report units, and what a message costs the client's processor."""
+    parser = arguments(__doc__)
     parser.add_argument("server", nargs="?", default="dynoxide")
+    parser.add_argument("--messages", type=int, default=10_000, help="of the largest user")
+    given = parser.parse_args()
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
-    parser.add_argument("--messages", type=int, default=10_000, help="of the largest user")
-    arguments = parser.parse_args()
-    server = arguments.server
-    with start(server) as running:
+    report = Report("dynamodb_units", __doc__, ["botocore", "orjson", "pynamodb"])
+    title = f"{given.server}, rows of {ROW_BYTES:,} bytes, both indexes on"
+    calls = Calls(report.table("calls", title, "call", "read units", "write units", "requests"))
+    with start(given.server) as running:
         options = DynamoOptions(endpoint=running.endpoint)
         padding = padding_of(options)
-        report = Report(f"{server}, rows of {ROW_BYTES:,} bytes, both indexes on")
         with DynamoConversationStore("units-", options) as store:
             store.setup()
-            appends(report, store, padding)
-            reads(report, store, padding)
+            appends(calls, store, padding)
+            reads(calls, store, padding)
             store.append(say(0, user_id="far"))
             store.append(say(0, user_id="far", created_at=START - timedelta(days=365)))
             store.bulk_load(say(number, padding, user_id="big") for number in range(1000))
         with DynamoConversationStore("units-", options) as store:
-            report.add("two messages a year apart, cold", lambda: store.history("far", limit=2))
+            calls.add("two messages a year apart, cold", lambda: store.history("far", limit=2))
             store.history("big", limit=1000)
             began = time.process_time()
             store.history("big", limit=1000)
@@ -163,13 +162,10 @@ def main() -> None:
             began = time.process_time()
             store.history("nobody", limit=1000)
             empty = time.process_time() - began
-        volumes(report, options, padding, arguments.messages)
-    console = Console()
-    console.print(report.table)
-    console.print(
-        f"client CPU: {(full - empty) * 1000:.1f} us for each message of a page of 1,000, "
-        f"above an empty request of {empty * 1e6:,.0f} us"
-    )
+        volumes(calls, options, padding, given.messages)
+    report.figures["client CPU of a message of a page of 1,000, us"] = (full - empty) * 1000
+    report.figures["client CPU of an empty request, us"] = empty * 1e6
+    report.finish(given)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,17 @@ search after one more vector was written. Medians; the ratio is the goal of at m
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from _report import Bars, Report, arguments
 from numpy.typing import NDArray
 
 from ialstore import IndexSpec, VectorIndex, VectorRecord, message_id
@@ -117,31 +116,28 @@ def measure(count: int, dimension: int, rounds: int, k: int, folder: Path) -> Fi
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and report."""
+    parser = arguments(__doc__)
     parser.add_argument("--full", action="store_true", help="also 50,000 vectors")
     parser.add_argument("--dimension", type=int, default=384, help="of the vectors (384)")
     parser.add_argument("--rounds", type=int, default=300, help="searches of each kind (300)")
     parser.add_argument("-k", type=int, default=10, help="hits of a search (10)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
-    counts = [1_000, GOAL_COUNT, *([50_000] if options.full else [])]
+    given = parser.parse_args()
+    counts = [1_000, GOAL_COUNT, *([50_000] if given.full else [])]
+    report = Report("exact_search", __doc__, ["numpy"])
+    names = [one.name for one in fields(Figures)]
+    title = f"Vectors of {given.dimension} numbers, {given.k} hits"
+    table = report.table("searches", title, *names)
+    report.pictures.append(Bars("searches", ["vectors"], ["bare_ms", "sqlite_ms", "memory_ms"]))
     with tempfile.TemporaryDirectory() as folder:
-        figures = [
-            measure(count, options.dimension, options.rounds, options.k, Path(folder))
-            for count in counts
-        ]
-    if options.json:
-        print(json.dumps([asdict(one) for one in figures], indent=2))
-        return
-    names = list(asdict(figures[0]))
-    print(*(f"{name:>16}" for name in names))
-    for one in figures:
-        values = asdict(one)
-        print(*(f"{values[name]:>16,.{0 if name == 'vectors' else 2}f}" for name in names))
-    (goal,) = (one.sqlite_ratio for one in figures if one.vectors == GOAL_COUNT)
-    verdict = "met" if goal <= GOAL_RATIO else "missed"
-    print(f"goal: a ratio of at most {GOAL_RATIO} at {GOAL_COUNT:,} vectors on SQLite: {verdict}")
+        for count in counts:
+            found = measure(count, given.dimension, given.rounds, given.k, Path(folder))
+            table.add(*asdict(found).values())
+            if count == GOAL_COUNT:
+                report.figures["ratio"] = found.sqlite_ratio
+                met = found.sqlite_ratio <= GOAL_RATIO
+                report.figures[f"goal of at most {GOAL_RATIO}"] = "met" if met else "missed"
+    report.finish(given)
 
 
 if __name__ == "__main__":

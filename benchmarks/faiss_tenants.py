@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faiss_overhead import record, vectors  # type: ignore[import-not-found] # beside this script
+from faiss_overhead import record, vectors
 from numpy.typing import NDArray
 
 from ialstore import IndexSpec

@@ -5,12 +5,13 @@ Starts fresh interpreters in turn, so that both meet the same machine; quotes me
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import subprocess
 import sys
 
+from _report import Report, arguments
+
+GOAL_MORE_MS = 60
 FORBIDDEN = ("pydantic", "typer", "rich", "tenacity", "sqlite3", "boto3", "redis", "faiss")
 PROGRAM = (
     "import time; began = time.perf_counter(); import {module};"
@@ -30,35 +31,27 @@ def import_once(module: str) -> tuple[float, list[str]]:
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and report."""
+    parser = arguments(__doc__)
     parser.add_argument("--runs", type=int, default=15, help="fresh interpreters of each (15)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
+    given = parser.parse_args()
     times: dict[str, list[float]] = {"numpy": [], "ialstore": []}
     found: list[str] = []
     for module in times:
         import_once(module)  # warms the disk cache
-    for _ in range(options.runs):
+    for _ in range(given.runs):
         for module, taken in times.items():
             milliseconds, found = import_once(module)
             taken.append(milliseconds)
-    numpy_ms, ialstore_ms = (statistics.median(taken) for taken in times.values())
-    more_ms = statistics.median(
+    report = Report("import_time", __doc__, ["numpy"])
+    for module, taken in times.items():
+        report.figures[f"import {module}, ms"] = statistics.median(taken)
+    report.figures["more, ms"] = statistics.median(
         b - a for a, b in zip(times["numpy"], times["ialstore"], strict=True)
     )
-    result = {
-        "import_numpy_ms": round(numpy_ms, 1),
-        "import_ialstore_ms": round(ialstore_ms, 1),
-        "more_ms": round(more_ms, 1),
-        "goal_more_ms": 60,
-        "imported_though_not_needed": found,
-    }
-    if options.json:
-        print(json.dumps(result))
-        return
-    for name, value in result.items():
-        print(f"{name:28} {value}")
+    report.figures["goal of more, ms"] = GOAL_MORE_MS
+    report.figures["imported though not needed"] = ", ".join(found) or "nothing"
+    report.finish(given)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ counts scores, against exact search. Units don't depend on the machine.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import sys
@@ -18,9 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from _report import Bars, Report, arguments
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from ialstore import IndexSpec, VectorRecord, meter
 from ialstore.ids import message_id
@@ -60,19 +58,25 @@ def records(vectors: Vectors) -> Iterator[VectorRecord]:
         yield VectorRecord(made, vector, session, "user", TEXT)
 
 
-def sizes(vectors: Vectors) -> Table:
-    """Return what each codec makes of a vector."""
-    table = Table("codec", "compression", "bytes", "saved by compression", "largest error")
+def sizes(report: Report, vectors: Vectors) -> None:
+    """Report what each codec makes of a vector."""
+    table = report.table(
+        "codecs",
+        "A vector of 384 numbers",
+        "codec",
+        "compression",
+        "bytes",
+        "saved by compression, %",
+        "largest error",
+    )
     for name in CODECS:
         plain = 0.0
         for compression in COMPRESSIONS:
             blobs = VectorCodec(name, compression).encode(vectors)
             mean = statistics.fmean(map(len, blobs))
             plain = plain or mean
-            error = f"{VectorCodec(name).error:g}"
-            table.add_row(name, compression, f"{mean:.0f}", f"{1 - mean / plain:.1%}", error)
-    table.title = "A vector of 384 numbers"
-    return table
+            saved = (1 - mean / plain) * 100
+            table.add(name, compression, mean, saved, VectorCodec(name).error)
 
 
 class Found:
@@ -98,22 +102,25 @@ class Found:
             self._requests.append(metered.units.requests)
             self._shares.append(found.examined / len(base))
 
-    def row(self) -> list[str]:
+    def row(self) -> list[float]:
         """Return the means."""
         return [
-            f"{statistics.fmean(self._recalls):.3f}",
-            f"{statistics.fmean(self._reads):.0f}",
-            f"{statistics.fmean(self._requests):.0f}",
-            f"{statistics.fmean(self._shares):.0%}",
+            statistics.fmean(self._recalls),
+            statistics.fmean(self._reads),
+            statistics.fmean(self._requests),
+            statistics.fmean(self._shares) * 100,
         ]
 
 
-def search(server: RunningServer, base: Vectors, query: Vectors, counts: list[int]) -> Table:
-    """Return what searches of users with so many vectors read and find."""
-    table = Table(
-        "vectors", "chunks", "plan", "effort", f"recall@{K}", "read units", "requests", "read"
-    )
+def search(
+    report: Report, server: RunningServer, base: Vectors, query: Vectors, counts: list[int]
+) -> None:
+    """Report what searches of users with so many vectors read and find."""
     for chunks in (10, 1):
+        columns = ("effort", f"recall@{K}", "read units", "requests", "read, %")
+        title = f"Searches, in {chunks} chunks" if chunks > 1 else "Searches, in one chunk"
+        table = report.table(f"search_{chunks}", title, "vectors", *columns)
+        report.pictures.append(Bars(f"search_{chunks}", ("vectors", "effort"), ["read units"]))
         prefix = f"units{chunks}-"
         options = LshOptions(endpoint=server.endpoint, chunks=chunks)
         with LshDynamoIndex(prefix, SPEC, options, timeout_seconds=60) as index:
@@ -124,17 +131,15 @@ def search(server: RunningServer, base: Vectors, query: Vectors, counts: list[in
                 for effort in EFFORTS:
                     found = Found()
                     found.ask(index, user, query, mine, effort=effort, consistency="eventual")
-                    table.add_row(f"{count:,}", str(chunks), "index", f"{effort:g}", *found.row())
+                    table.add(count, f"{effort:g}", *found.row())
                 found = Found()
                 found.ask(index, user, query[:5], mine, consistency="strong")
-                table.add_row(f"{count:,}", str(chunks), "rows, strong", "", *found.row())
-                table.add_section()
-    return table
+                table.add(count, "strong", *found.row())
 
 
-def writes(server: RunningServer, base: Vectors) -> Table:
-    """Return what writes cost, one vector each."""
-    table = Table("call", "write units", "requests")
+def writes(report: Report, server: RunningServer, base: Vectors) -> None:
+    """Report what writes cost, one vector each."""
+    table = report.table("writes", "Writes of one vector", "call", "write units", "requests")
     options = LshOptions(endpoint=server.endpoint)
     first, second, third = records(base[:3])
     moved = VectorRecord(first.id, second.vector, first.session_id, first.role, TEXT)
@@ -150,25 +155,26 @@ def writes(server: RunningServer, base: Vectors) -> Table:
         for name, call in calls.items():
             with meter() as metered:
                 call()
-            table.add_row(name, f"{metered.units.write:g}", str(metered.units.requests))
-    return table
+            table.add(name, metered.units.write, metered.units.requests)
 
 
 def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and report."""
+    parser = arguments(__doc__)
     parser.add_argument("--server", default="dynoxide")
     parser.add_argument("--users", nargs="+", type=int, default=[1000, 6000, 20_000])
     parser.add_argument("--queries", type=int, default=50)
-    arguments = parser.parse_args()
+    given = parser.parse_args()
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
     base, query = data()
-    console = Console()
-    console.print(sizes(base[:1000]))
-    with start(arguments.server) as server:
-        console.print(writes(server, base))
-        console.print(search(server, base, query[: arguments.queries], arguments.users))
+    report = Report("lsh_units", __doc__, ["numpy"])
+    report.environment["server"] = given.server
+    sizes(report, base[:1000])
+    with start(given.server) as server:
+        writes(report, server, base)
+        search(report, server, base, query[: given.queries], given.users)
+    report.finish(given)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def stored(vectors: Vectors) -> User:
     known["tag"] = np.arange(count)
     began = time.process_time()
     made = encode_all(
-        layout, turned[:encoded], known[:encoded], None, segment=0, key_bytes=KEY_BYTES
+        layout, turned[:encoded], known[:encoded], None, version=1, segment=0, key_bytes=KEY_BYTES
     )
     head = decode_head(made.head, layout)
     residuals = turned[encoded:] - head.facts.mean

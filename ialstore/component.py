@@ -327,6 +327,7 @@ class Component(ABC):
             items=op.items,
             error=None if error is None else type(error).__name__,
             details=dict(op.details),
+            round_trips=op.round_trips,
         )
         self._tell(event)
         events.everyone.emit(event)

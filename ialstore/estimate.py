@@ -210,6 +210,7 @@ class Estimate:
         expired_per_day: items that time to live deletes, for each user.
         is_on_demand_only: whether capacity can't be provisioned.
         recovers: whether point-in-time recovery is on.
+        notes: sentences for people, on what is not certain.
     """
 
     calls: tuple[Call, ...] = ()
@@ -219,6 +220,7 @@ class Estimate:
     expired_per_day: float = 0.0
     is_on_demand_only: bool = False
     recovers: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def sample_message(workload: Workload, number: int = 0) -> Message:

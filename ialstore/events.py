@@ -37,6 +37,8 @@ class OperationEvent:
     """Class of the error that was raised."""
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What the backend adds: the plan, units per partition, cache hits and misses."""
+    round_trips: int = 0
+    """Requests that were made one after another; those made side by side count once."""
 
 
 Listener = Callable[[OperationEvent], None]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -41,6 +41,7 @@ __all__ = [
     "text_bytes",
     "text_listing_after",
     "text_page",
+    "walk",
 ]
 
 T = TypeVar("T")
@@ -237,3 +238,18 @@ def text_page(scope: Query, rows: Rows[str]) -> Page[str]:
     """Return the page of a listing of texts."""
     items = tuple(rows.items)
     return Page(items, make_cursor(scope, items[-1]) if rows.more and items else None)
+
+
+def walk(page_of: Callable[[str | None], Page[T]]) -> Iterator[T]:
+    """Yield the items of all pages.
+
+    Args:
+        page_of: takes a cursor, or None for the first page.
+    """
+    cursor: str | None = None
+    while True:
+        page = page_of(cursor)
+        yield from page
+        cursor = page.cursor
+        if cursor is None:
+            return

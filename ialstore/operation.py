@@ -30,7 +30,9 @@ __all__ = [
     "count_from_now",
     "deadline",
     "end_of_call",
+    "requests_waited",
     "seconds_to_begin",
+    "wait_also",
 ]
 
 _NOTHING: Final = Units()
@@ -47,6 +49,7 @@ class _Span:
 
 
 _current: ContextVar[_Span | None] = ContextVar("ialstore_deadline", default=None)
+_waited: ContextVar[int] = ContextVar("ialstore_waited", default=0)
 
 
 class Deadline:
@@ -126,6 +129,19 @@ def seconds_to_begin(timeout_seconds: float, *, renewable: bool) -> float:
     return timeout_seconds if span is None else span.seconds
 
 
+def requests_waited() -> int:
+    """Return how many requests this context has waited for, one after another."""
+    return _waited.get()
+
+
+def wait_also(waited: int) -> None:
+    """Take note that this context waited for another one, which has waited for so many requests.
+
+    For what runs requests side by side, in copies of its context, once they have ended.
+    """
+    _waited.set(max(waited, _waited.get()))
+
+
 class OperationOwner(Protocol):
     """What an ``Operation`` asks of the component whose public method opened it."""
 
@@ -151,6 +167,7 @@ class Operation:
             says ``NOT_APPLIED`` speaks of one request only, and is corrected.
         callers_error: what the caller's own iterable or callback raised; passes as it is, although
             it may look like one of the driver.
+        round_trips: requests that were made one after another; those side by side count once.
         started: ``time.perf_counter()`` at its beginning.
     """
 
@@ -163,12 +180,14 @@ class Operation:
         "_renewable",
         "_seconds",
         "_units",
+        "_waited_before",
         "callers_error",
         "consistency",
         "details",
         "is_partly_applied",
         "items",
         "name",
+        "round_trips",
         "started",
     )
 
@@ -188,11 +207,13 @@ class Operation:
         self.details: dict[str, Any] = {}
         self.is_partly_applied = False
         self.callers_error: Exception | None = None
+        self.round_trips = 0
         self.started = time.perf_counter()
         self._owner = owner
         self._clock = clock
         self._now: int | None = None
         self._units = _NOTHING
+        self._waited_before = _waited.get()
         self._lock = threading.Lock()
         self._renewable = renewable
         scope = _current.get()
@@ -219,9 +240,12 @@ class Operation:
         return self._units
 
     def add(self, units: Units) -> None:
-        """Take note of units used; thread-safe."""
+        """Take note of units used, after the requests that used them; thread-safe."""
+        waited = _waited.get() + units.requests
+        _waited.set(waited)
         with self._lock:
             self._units += units
+            self.round_trips = max(self.round_trips, waited - self._waited_before)
 
     def note(self, key: str, value: object) -> None:
         """Add a detail to the event: the plan, units per partition; never content or ids."""

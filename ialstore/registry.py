@@ -126,7 +126,7 @@ def _fault(kind: str, loaded: type[Any]) -> str | None:
 
 
 def _wrappers(kind: str, base: str) -> tuple[Registration, ...]:
-    names = ("faults", "metrics", "namespace", "readonly", "retry")
+    names = ("dual", "faults", "metrics", "namespace", "readonly", "retry", "shadow")
     return tuple(
         Registration(f"{kind}_wrapper", name, f"ialstore.wrappers.{name}:{name.capitalize()}{base}")
         for name in names
@@ -169,11 +169,29 @@ BUILT_IN: Final = (
         "ialstore_backends.token_counters:TiktokenCounter",
         "ialstore[tiktoken]",
     ),
+    Registration(
+        "vector",
+        "dynamodb-vector",
+        "ialstore_backends.dynamodb_vector:DynamoVectorIndex",
+        "ialstore[dynamodb]",
+    ),
     Registration("vector", "faiss", "ialstore_backends.faiss:FaissVectorIndex", "ialstore[faiss]"),
     Registration(
         "vector", "lsh+dynamodb", "ialstore_backends.lsh:LshDynamoIndex", "ialstore[dynamodb]"
     ),
     Registration("vector", "memory", "ialstore_backends.memory:MemoryVectorIndex"),
+    Registration(
+        "vector",
+        "opensearch",
+        "ialstore_backends.opensearch:OpenSearchVectorIndex",
+        "ialstore[opensearch]",
+    ),
+    Registration(
+        "vector",
+        "opensearch+http",
+        "ialstore_backends.opensearch:OpenSearchVectorIndex",
+        "ialstore[opensearch]",
+    ),
     Registration("vector", "sqlite", "ialstore_backends.sqlite:SqliteVectorIndex"),
     *_wrappers("vector", "VectorIndex"),
 )

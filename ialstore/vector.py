@@ -170,6 +170,17 @@ class VectorIndex(Component):
         """Do maintenance that no call needs. Default: there is none."""
         return OptimizeReport()
 
+    def _is_optimize_due(self, user_id: str) -> bool:
+        """Return whether ``_optimize_due`` pays, as far as this process knows. Default: never.
+
+        Makes no request, and never waits.
+        """
+        return False
+
+    def _optimize_due(self, op: Operation, user_id: str) -> OptimizeReport:
+        """Do the part of the maintenance that pays by now. Default: there is none."""
+        return OptimizeReport()
+
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         """Return users behind ``after`` in any fixed order. Only called with the capability."""
         raise NotImplementedError
@@ -274,12 +285,26 @@ class VectorIndex(Component):
             batches = self._batches(records)
             return load_batches(op, batches, self._load, lambda pair: pair[1].id, progress)
 
-    def optimize(self, user_id: str, *, progress: Progress | None = None) -> OptimizeReport:
+    def is_optimize_due(self, user_id: str) -> bool:
+        """Return whether ``optimize`` pays for a user whom this process has written to.
+
+        Makes no request: what other processes wrote is not known.
+
+        Raises:
+            InvalidInputError: the user id breaks the contract.
+        """
+        check_id_part(user_id, "user_id")
+        return self._is_optimize_due(user_id)
+
+    def optimize(
+        self, user_id: str, *, progress: Progress | None = None, only_due: bool = False
+    ) -> OptimizeReport:
         """Do maintenance that changes cost and speed only; safe at any time.
 
         Args:
             user_id: whose vectors to look at.
             progress: called with what is done and the total, in steps of the backend's choice.
+            only_due: do only what pays by now, and look at nothing else.
 
         Raises:
             InvalidInputError: the user id breaks the contract.
@@ -288,7 +313,10 @@ class VectorIndex(Component):
         check_id_part(user_id, "user_id")
         with self._operation("optimize", consistency=self._reading(None), renewable=True) as op:
             self._bind(op)
-            report = self._optimize(op, user_id, report_to(op, progress))
+            if only_due:
+                report = self._optimize_due(op, user_id)
+            else:
+                report = self._optimize(op, user_id, report_to(op, progress))
             op.items = report.removed
         return report
 

@@ -15,7 +15,16 @@ from ialstore import registry
 settings.register_profile("default", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("default")
 
-LAST = ("caching", "rediscache", "dynamodb", "typing", "plugins", "conformance", "faults")
+LAST = (
+    "caching",
+    "rediscache",
+    "dynamodb",
+    "opensearch",
+    "typing",
+    "plugins",
+    "conformance",
+    "faults",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -73,9 +73,17 @@ class AsyncVectorIndex(AsyncComponent[VectorIndex]):
             )
         return await self._call_by_request(self._sync.bulk_load, records, progress=progress)
 
-    async def optimize(self, user_id: str, *, progress: Progress | None = None) -> OptimizeReport:
+    def is_optimize_due(self, user_id: str) -> bool:
+        """Return whether ``optimize`` pays; see ``VectorIndex.is_optimize_due``."""
+        return self._sync.is_optimize_due(user_id)
+
+    async def optimize(
+        self, user_id: str, *, progress: Progress | None = None, only_due: bool = False
+    ) -> OptimizeReport:
         """Do maintenance; see ``VectorIndex.optimize``. ``progress`` runs in the thread."""
-        return await self._call_by_request(self._sync.optimize, user_id, progress=progress)
+        return await self._call_by_request(
+            self._sync.optimize, user_id, progress=progress, only_due=only_due
+        )
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -13,9 +13,11 @@ from ialstore._version import __version__
 from ialstore.cli.backends import backends
 from ialstore.cli.check import check
 from ialstore.cli.common import ConfigOption, DebugOption, JsonOption, UrlOption, framed
+from ialstore.cli.compare import compare
 from ialstore.cli.config import check_config
 from ialstore.cli.conformance import conformance
 from ialstore.cli.context import context
+from ialstore.cli.copy import copy
 from ialstore.cli.cost import cost
 from ialstore.cli.demo import demo
 from ialstore.cli.erase import erase
@@ -115,9 +117,9 @@ _COMMANDS: Final[dict[str, dict[str, Callable[..., ExitCode | None]]]] = {
         "stats": stats,
         "explain": explain,
     },
-    "Move": {"import": import_, "export": export},
+    "Move": {"import": import_, "export": export, "copy": copy},
     "Maintain": {"check": check, "repair": repair, "optimize": optimize, "erase": erase},
-    "Plan": {"cost": cost},
+    "Plan": {"compare": compare, "cost": cost},
     "Prove": {"conformance": conformance},
 }
 """By the heading that ``--help`` puts above them."""

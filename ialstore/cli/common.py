@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from ialstore.embedding import Embedder
     from ialstore.vector import VectorIndex
 
-__all__ = ["Common", "ConfigOption", "DebugOption", "JsonOption", "Parts", "UrlOption", "framed"]
+__all__ = [
+    "Common",
+    "ConfigOption",
+    "DebugOption",
+    "JsonOption",
+    "Parts",
+    "UrlOption",
+    "framed",
+    "is_for_vectors",
+    "is_there",
+    "require_database",
+]
 
 P = ParamSpec("P")
 
@@ -65,6 +76,8 @@ DebugOption = Annotated[
 
 _IN_FILES: Final = ("sqlite",)
 """Schemes of what is kept in a file and made by opening it."""
+
+_REMEDY: Final = "import something, or name another with --url"
 
 _SHARED: Final = {
     "config": (ConfigOption, None),
@@ -142,7 +155,7 @@ class Common:
 
         config = self.load()
         if not create:
-            _require(config.conversation.url)
+            require_database(config.conversation.url)
         return open_store(config)
 
     @contextmanager
@@ -178,8 +191,8 @@ class Common:
     def _load_all(self, *, create: bool) -> Config:
         config = self.load()
         if not create:
-            _require(config.conversation.url)
-            _require(config.vector.url, remedy="run ialstore setup")
+            require_database(config.conversation.url)
+            require_database(config.vector.url, "run ialstore setup, or name another with --url")
         return config
 
 
@@ -191,16 +204,21 @@ def is_for_vectors(url: str) -> bool:
     return scheme in known("vector") and scheme not in known("conversation")
 
 
-def _require(url: str, remedy: str = "import something") -> None:
-    """Refuse to read from a database that is not there: opening it would make it."""
-    from ialstore.url import StoreURL, redact_url
+def is_there(url: str) -> bool:
+    """Whether opening a URL makes no database that is not there."""
+    from ialstore.url import StoreURL
 
     if url.partition(":")[0].lower() not in _IN_FILES:
-        return
-    if not Path(StoreURL.parse(url).file_path()).exists():
-        raise NothingFoundError(
-            f"there is no database at {redact_url(url)}; {remedy}, or name another with --url"
-        )
+        return True
+    return Path(StoreURL.parse(url).file_path()).exists()
+
+
+def require_database(url: str, remedy: str = _REMEDY) -> None:
+    """Refuse to read from a database that is not there: opening it would make it."""
+    from ialstore.url import redact_url
+
+    if not is_there(url):
+        raise NothingFoundError(f"there is no database at {redact_url(url)}; {remedy}")
 
 
 Command = Callable[Concatenate[Common, P], "ExitCode | None"]

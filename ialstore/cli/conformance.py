@@ -19,6 +19,7 @@ from ialstore._version import __version__
 from ialstore.cli.backends import plain_capabilities
 from ialstore.cli.common import Common, is_for_vectors
 from ialstore.cli.exits import ExitCode
+from ialstore.cli.options import Metric
 from ialstore.cli.text import shortened
 from ialstore.errors import ConfigurationError, InvalidInputError, MissingDriverError
 from ialstore.registry import known
@@ -41,14 +42,6 @@ class Part(StrEnum):
 
     CONVERSATION = "conversation"
     VECTOR = "vector"
-
-
-class Metric(StrEnum):
-    """What an index is made for."""
-
-    COSINE = "cosine"
-    DOT = "dot"
-    EUCLIDEAN = "euclidean"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,6 +135,7 @@ def _show(common: Common, event: OperationEvent) -> None:
                 "seconds": event.seconds,
                 "read_units": event.units.read,
                 "requests": event.units.requests,
+                "vector_search_bytes": event.units.vector_search_bytes,
                 "units_by_partition": partitions,
                 **details,
             }
@@ -147,6 +148,11 @@ def _show(common: Common, event: OperationEvent) -> None:
         ["items", str(event.items)],
         ["read units", f"{event.units.read:g}"],
         ["requests", str(event.units.requests)],
+        *(
+            [["vector bytes searched", f"{event.units.vector_search_bytes:,}"]]
+            if event.units.vector_search_bytes
+            else []
+        ),
         ["milliseconds", f"{event.seconds * 1000:.1f}"],
     ]
     common.out.table([event.operation, ""], rows)

@@ -13,11 +13,12 @@ import typer
 
 from ialstore.cli.common import Common
 from ialstore.cli.exits import NothingFoundError
-from ialstore.cli.lookup import all_users, no_messages, walk
+from ialstore.cli.lookup import all_users, no_messages
 from ialstore.cli.options import SessionOption
 from ialstore.cli.text import counted, escape_json
 from ialstore.errors import InvalidInputError
 from ialstore.limits import MAX_PAGE
+from ialstore.listing import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator

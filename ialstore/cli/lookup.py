@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from ialstore.cli.exits import NothingFoundError
 from ialstore.errors import InvalidInputError
 from ialstore.limits import MAX_PAGE
+from ialstore.listing import walk
 
 if TYPE_CHECKING:
     from ialstore.conversation import ConversationStore
-    from ialstore.model import Page
 
-__all__ = ["all_users", "following", "no_messages", "walk"]
-
-T = TypeVar("T")
+__all__ = ["all_users", "following", "no_messages"]
 
 _NAMED: Final = 5
 """Users named in a hint."""
-
-
-def walk(page_of: Callable[[str | None], Page[T]]) -> Iterator[T]:
-    """Yield the items of all pages.
-
-    Args:
-        page_of: takes a cursor, or None for the first page.
-    """
-    cursor: str | None = None
-    while True:
-        page = page_of(cursor)
-        yield from page
-        cursor = page.cursor
-        if cursor is None:
-            return
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from ialstore.ids import Role
 __all__ = [
     "CursorOption",
     "LimitOption",
+    "Metric",
     "OptionalUserOption",
     "RolesOption",
     "SessionOption",
@@ -21,6 +22,14 @@ __all__ = [
     "UserOption",
     "YesOption",
 ]
+
+
+class Metric(StrEnum):
+    """What an index is made for."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+    EUCLIDEAN = "euclidean"
 
 
 class SpeakingRole(StrEnum):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import glob
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ialstore.cli.common import Common
-from ialstore.cli.lookup import all_users, no_messages, walk
+from ialstore.cli.lookup import all_users, no_messages
 from ialstore.cli.options import OptionalUserOption
 from ialstore.cli.text import counted, iso, moment
-from ialstore.errors import ConfigurationError
+from ialstore.compare.footprint import file_bytes
 from ialstore.limits import MAX_PAGE
+from ialstore.listing import walk
 
 if TYPE_CHECKING:
     from typing import Any
@@ -55,7 +54,7 @@ def stats(common: Common, user: OptionalUserOption = None) -> None:
                 progress(len(found), None)
         if user is not None and not (found[0].messages or found[0].vectors):
             raise no_messages(store, user)
-    size = _local_bytes(common)
+    size = file_bytes(common.load().conversation.url)
     if common.json:
         common.out.document({"items": [_document(one) for one in found], "bytes": size})
         return
@@ -135,16 +134,3 @@ def _row(one: Holdings) -> list[str]:
 
 def _document(one: Holdings) -> dict[str, Any]:
     return {**asdict(one), "first": iso(one.first), "last": iso(one.last)}
-
-
-def _local_bytes(common: Common) -> int | None:
-    """Return the size of the conversations' file and those beside it; None for other stores."""
-    from ialstore.url import StoreURL
-
-    try:
-        path = Path(StoreURL.parse(common.load().conversation.url).file_path())
-    except ConfigurationError:
-        return None
-    # Only sizes are asked for: opening a database's file would drop the locks on it.
-    beside = [one for one in path.parent.glob(f"{glob.escape(path.name)}*") if one.is_file()]
-    return sum(one.stat().st_size for one in beside)

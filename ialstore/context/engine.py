@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ialstore._text import check_text
 from ialstore.component import utc_now
 from ialstore.context.budget import ContextBudget, check_max_tokens, plan_context
+from ialstore.context.maintenance import Maintenance, OptimizeWhen
 from ialstore.context.metrics import Metrics, hit_rate
 from ialstore.context.model import Context, DeleteReport, RepairReport, Timings
 from ialstore.context.parallel import SideBySide
@@ -63,6 +64,7 @@ class ContextEngine:
         budget: ContextBudget | None = None,
         token_counter: TokenCounter = estimate_tokens,
         query_cache: QueryCache | None = None,
+        optimize: OptimizeWhen = "background",
     ) -> None:
         """Make an engine.
 
@@ -74,6 +76,8 @@ class ContextEngine:
             budget: how much a context may hold.
             token_counter: counts the tokens of a text; by default an estimate.
             query_cache: keeps the vectors of queries; without one, every query is embedded.
+            optimize: maintenance of the index that pays after a write: in the ``background``; or
+                ``manual``, where a process does not live on between calls.
 
         Raises:
             ConfigurationError: the parts don't fit together.
@@ -90,7 +94,10 @@ class ContextEngine:
         self._query_cache = query_cache
         self._metrics = Metrics()
         self._side_by_side = SideBySide()
-        self._writer = Writer(store, index, self._checked_embedder, self._sessions)
+        self._maintenance = Maintenance(index, optimize)
+        self._writer = Writer(
+            store, index, self._checked_embedder, self._sessions, self._maintenance
+        )
         self._unsubscribe = [part.subscribe(self._metrics.listen) for part in (store, index)]
         _living.add(self)
 
@@ -389,6 +396,7 @@ class ContextEngine:
             stack.callback(self._store.close)
             stack.callback(self._index.close)
             stack.callback(self._side_by_side.close)
+            stack.callback(self._maintenance.wait)
             if self._query_cache is not None:
                 stack.callback(self._query_cache.close)
             for unsubscribe in self._unsubscribe:
@@ -412,9 +420,10 @@ class ContextEngine:
         )
 
     def _after_fork(self) -> None:
-        for part in (self._sessions, self._metrics, self._side_by_side, self._query_cache):
-            if part is not None:
-                part.after_fork()
+        for part in (self._sessions, self._metrics, self._side_by_side, self._maintenance):
+            part.after_fork()
+        if self._query_cache is not None:
+            self._query_cache.after_fork()
 
 
 _living: weakref.WeakSet[ContextEngine] = weakref.WeakSet()

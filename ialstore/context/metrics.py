@@ -24,6 +24,7 @@ CACHE_COUNTS: Final[tuple[str, ...]] = (
     "cache_unmarked",
 )
 """Details of events that are summed up."""
+_SHADOW_COUNTS: Final = ("shadow_compared", "shadow_differing", "shadow_searches", "shadow_recall")
 _BUILDS: Final = 1000
 """Means and percentiles are those of so many of the last builds."""
 
@@ -37,6 +38,7 @@ class Metrics:
         self._builds = 0
         self._units = Units()
         self._cache: dict[str, int] = dict.fromkeys(CACHE_COUNTS, 0)
+        self._shadow: dict[str, float] = dict.fromkeys(_SHADOW_COUNTS, 0.0)
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -46,10 +48,13 @@ class Metrics:
     def listen(self, event: OperationEvent) -> None:
         """Take note of a call to the store or the index."""
         counted = [(one, event.details[one]) for one in CACHE_COUNTS if one in event.details]
+        compared = [(one, event.details[one]) for one in _SHADOW_COUNTS if one in event.details]
         with self._lock:
             self._units += event.units
             for one, amount in counted:
                 self._cache[one] += amount
+            for one, amount in compared:
+                self._shadow[one] += amount
 
     def built(self, total_ms: float, search_ms: float | None) -> None:
         """Take note of a build; one that had nothing to search with has no ``search_ms``."""
@@ -70,6 +75,9 @@ class Metrics:
                 "p95_embedding_search_ms": _percentile_95(self._search_ms),
                 "cache_hit_rate": hit_rate(self._cache),
                 **{one: float(amount) for one, amount in self._cache.items()},
+                "shadow_compared": self._shadow["shadow_compared"],
+                "shadow_differing": self._shadow["shadow_differing"],
+                "shadow_recall": _share(self._shadow, "shadow_recall", "shadow_searches"),
                 "read_units": self._units.read,
                 "write_units": self._units.write,
             }
@@ -79,6 +87,10 @@ def hit_rate(counts: Mapping[str, int]) -> float:
     """Return the part of lookups that a cache answered; 0 without any."""
     hits, misses = counts.get("cache_hits", 0), counts.get("cache_misses", 0)
     return hits / (hits + misses) if hits + misses else 0.0
+
+
+def _share(counts: Mapping[str, float], part: str, whole: str) -> float:
+    return counts[part] / counts[whole] if counts[whole] else 0.0
 
 
 def _mean(values: Collection[float]) -> float:

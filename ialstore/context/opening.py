@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from ialstore.config import ConfigSource, load_config, make_embedder, open_index, open_store
 from ialstore.context.budget import ContextBudget
 from ialstore.context.engine import ContextEngine
+from ialstore.context.maintenance import OptimizeWhen
 from ialstore.context.query_cache import QueryCache, QueryCacheOptions
 from ialstore.errors import ConfigurationError
 from ialstore.registry import make
@@ -31,10 +32,13 @@ class ContextSection(ContextBudget):
         token_counter: a name, or a table with ``use`` and the options of the counter.
         query_cache: URL of a cache for the vectors of queries, or a table with ``url`` and the
             other ``QueryCacheOptions``; without one, every query is embedded.
+        optimize: maintenance of the index that pays after a write: in the ``background``, or
+            ``manual``: left to ``ialstore optimize``, as for functions that live for one call.
     """
 
     token_counter: str | dict[str, Any] = "estimate"  # noqa: S105 - no password
     query_cache: str | dict[str, Any] = field(default="", repr=False)
+    optimize: OptimizeWhen = "background"
 
     @property
     def budget(self) -> ContextBudget:
@@ -100,7 +104,7 @@ def open_engine(source: ConfigSource = None, **settings: Unpack[StoreSettings]) 
         MissingDriverError: a driver is not installed; the text names the extra.
     """
     config = load_config(source)
-    budget = context_section(config).budget
+    section = context_section(config)
     counter = make_token_counter(config)
     embedder = make_embedder(config)
     query_cache = make_query_cache(config, embedder)
@@ -112,9 +116,10 @@ def open_engine(source: ConfigSource = None, **settings: Unpack[StoreSettings]) 
             store,
             index,
             embedder,
-            budget=budget,
+            budget=section.budget,
             token_counter=counter,
             query_cache=query_cache,
+            optimize=section.optimize,
         )
     except BaseException:
         store.close()

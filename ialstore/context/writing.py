@@ -30,6 +30,7 @@ from ialstore.model import AppendResult, EraseReport, Message, encode_message
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ialstore.context.maintenance import Maintenance
     from ialstore.context.sessions import Sessions
     from ialstore.context.vectors import CheckedEmbedder
     from ialstore.conversation import ConversationStore
@@ -66,11 +67,13 @@ class Writer:
         index: VectorIndex,
         embedder: CheckedEmbedder,
         sessions: Sessions,
+        maintenance: Maintenance,
     ) -> None:
         self._store = store
         self._index = index
         self._embedder = embedder
         self._sessions = sessions
+        self._maintenance = maintenance
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -141,6 +144,7 @@ class Writer:
         if messages:
             records = make_records(self._embedder, messages, self._store.retention_seconds)
             self._index.upsert(user_id, records)
+            self._maintenance.after_write(user_id)
 
     def _as_stored(self, messages: Sequence[Message], result: AppendResult) -> list[Message]:
         """Return the messages as the store has them: a duplicate kept its first expiry."""

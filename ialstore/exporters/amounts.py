@@ -38,7 +38,14 @@ AMOUNTS: Final[Mapping[str, Amount]] = {
     "cache_refused_fills": Amount("Values that a cache refused: a writer came between.", "{value}"),
     "cache_invalidations": Amount("Values that a write removed from a cache.", "{value}"),
     "cache_unmarked": Amount("Writes that could not be announced to a cache.", "{write}"),
+    "dual_missed": Amount("Users for whom the second store of a write failed.", "{user}"),
     "retries": Amount("Calls to the store that the retry wrapper repeated.", "{call}"),
+    "shadow_compared": Amount("Answers that were compared with those of a shadow.", "{answer}"),
+    "shadow_differing": Amount("Answers of a shadow that were others.", "{answer}"),
+    "shadow_dropped": Amount("Reads that a shadow had no time for.", "{read}"),
+    "shadow_failed": Amount("Reads that a shadow could not answer.", "{read}"),
+    "shadow_searches": Amount("Searches among the answers compared.", "{search}"),
+    "shadow_recall": Amount("Sum of the recalls of a shadow in these searches.", "1"),
 }
 """By name."""
 _OF_DETAILS: Final = (
@@ -48,7 +55,14 @@ _OF_DETAILS: Final = (
     "cache_refused_fills",
     "cache_invalidations",
     "cache_unmarked",
+    "dual_missed",
     "retries",
+    "shadow_compared",
+    "shadow_differing",
+    "shadow_dropped",
+    "shadow_failed",
+    "shadow_searches",
+    "shadow_recall",
 )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, Unpack, cast
+from typing import Any, ClassVar, Final, Self, TypeVar, Unpack, cast
 
 import pytest
 
@@ -35,7 +35,6 @@ from ialstore.testing.clock import ManualClock
 from ialstore.testing.conversation.base import MakeStore, Settle, opener
 from ialstore.testing.conversation.machine import run_machine
 from ialstore.testing.pages import all_items
-from ialstore.testing.profiles import profile
 
 __all__ = ["DifferentialSuite", "DisagreementError", "SideBySide"]
 
@@ -347,6 +346,9 @@ def _difference(one: object, other: object) -> str:
 class DifferentialSuite:
     """Inherit from it and define the fixture ``make_stores``."""
 
+    MACHINE_SHARE: ClassVar[float] = 1 / 3
+    """Of the profile's runs: each step asks several stores."""
+
     @pytest.fixture
     def make_stores(self) -> Mapping[str, MakeStore]:
         """Return functions that open the stores, by name; define it in your subclass.
@@ -380,8 +382,7 @@ class DifferentialSuite:
         with open_all() as all_:
             if not all_.capabilities.writable:
                 pytest.skip("capabilities.writable is false of one of them: this test writes")
-        examples = max(1, profile().machine_examples // 3)  # each step asks several stores
-        run_machine(cast("MakeStore", open_all), max_examples=examples)
+        run_machine(cast("MakeStore", open_all), share=self.MACHINE_SHARE)
 
     @pytest.mark.parametrize("name", BAD_CALLS)
     def test_all_refuse_the_same(self, open_all: OpenAll, name: str) -> None:

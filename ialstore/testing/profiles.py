@@ -32,6 +32,7 @@ class Profile:
         fault_cuts: moments at which the power is taken from each recorded program.
         fault_mutants: damaged copies of a file that are read.
         fixed: try the same examples in every run.
+        shrink: look for the shortest example that fails, which takes up to a minute or two.
     """
 
     machine_examples: int
@@ -41,12 +42,13 @@ class Profile:
     fault_cuts: int = 100
     fault_mutants: int = 100
     fixed: bool = False
+    shrink: bool = True
 
-    def machine(self, **changed: Any) -> settings:
-        """Return the settings of a state machine."""
+    def machine(self, share: float = 1.0, **changed: Any) -> settings:
+        """Return the settings of a state machine that makes a share of the runs, at least one."""
         return self._settings(
             {
-                "max_examples": self.machine_examples,
+                "max_examples": max(1, round(self.machine_examples * share)),
                 "stateful_step_count": self.machine_steps,
                 **changed,
             }
@@ -57,10 +59,11 @@ class Profile:
         return self._settings({"max_examples": self.property_examples, **changed})
 
     def _settings(self, given: dict[str, Any]) -> settings:
+        left_out = {Phase.explain} if self.shrink else {Phase.explain, Phase.shrink}
         chosen: dict[str, Any] = {
             "deadline": None,  # a busy machine is no failure
             "derandomize": self.fixed,
-            "phases": [one for one in Phase if one is not Phase.explain],  # it takes minutes
+            "phases": [one for one in Phase if one not in left_out],
             "suppress_health_check": [
                 HealthCheck.data_too_large,
                 HealthCheck.filter_too_much,

@@ -26,6 +26,8 @@ from typing import IO, Final
 import pytest
 
 from ialstore.errors import ConfigurationError, UnavailableError
+from ialstore.testing import opensearch_server
+from ialstore.testing.fetching import copy_from_maven, run
 from ialstore.url import closest
 
 __all__ = [
@@ -38,19 +40,9 @@ __all__ = [
     "started",
 ]
 
-_START_SECONDS: Final = 60.0
+_START_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
-_FETCH_SECONDS: Final = 1800.0
-
-_POM: Final = """<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>ialstore</groupId><artifactId>services</artifactId><version>1</version>
-  <dependencies><dependency>
-    <groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version>
-  </dependency></dependencies>
-</project>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,18 +254,8 @@ def _await_port(
 # -- the servers there are ------------------------------------------------------------------------
 
 
-def _run(command: Sequence[str], folder: Path) -> None:
-    subprocess.run(  # noqa: S603 - a program of our own choice
-        command, cwd=folder, check=True, stdin=subprocess.DEVNULL, timeout=_FETCH_SECONDS
-    )
-
-
 def _fetch_dynamodb_local(folder: Path) -> None:
-    pom = _POM.format(
-        group="software.amazon.dynamodb", artifact="DynamoDBLocal", version=_DYNAMODB_LOCAL
-    )
-    (folder / "pom.xml").write_text(pom, encoding="utf-8")
-    _run(["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}"], folder)
+    copy_from_maven(folder, f"software.amazon.dynamodb:DynamoDBLocal:{_DYNAMODB_LOCAL}:jar")
 
 
 def _lack_of_dynamodb_local(folder: Path) -> str:
@@ -298,7 +280,7 @@ def _dynamodb_local(folder: Path, port: int) -> list[str]:
 
 
 def _fetch_dynoxide(folder: Path) -> None:
-    _run(
+    run(
         ["cargo", "install", "dynoxide-rs", "--version", _DYNOXIDE, "--locked", "--root", "."],
         folder,
     )
@@ -318,13 +300,13 @@ def _fetch_redis(folder: Path) -> None:
     """Unpack Debian's packages without installing them."""
     download = ["apt-get", "download", "-qq", *_REDIS_PACKAGES]
     try:
-        _run(download, folder)
+        run(download, folder)
     except subprocess.CalledProcessError:  # this machine never asked which packages there are
-        _run(["apt-get", "update", "-qq"], folder)
-        _run(download, folder)
+        run(["apt-get", "update", "-qq"], folder)
+        run(download, folder)
     for package in sorted(folder.glob("*.deb")):
-        _run(["dpkg-deb", "--extract", package.name, "."], folder)
-    _run([*_unpacked_redis(folder), "--version"], folder)
+        run(["dpkg-deb", "--extract", package.name, "."], folder)
+    run([*_unpacked_redis(folder), "--version"], folder)
     (folder / "ready").touch()
 
 
@@ -359,6 +341,14 @@ SERVERS: Final = (
         _dynamodb_local,
     ),
     ServerKind("dynoxide", ("cargo",), (), _fetch_dynoxide, _lack_of_dynoxide, _dynoxide),
+    ServerKind(
+        "opensearch",
+        ("mvn", "javac"),
+        ("java",),
+        opensearch_server.fetch,
+        opensearch_server.lack,
+        opensearch_server.command,
+    ),
     ServerKind("redis", ("apt-get", "dpkg-deb"), (), _fetch_redis, _lack_of_redis, _redis),
 )
 """Sorted by name."""

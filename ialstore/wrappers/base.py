@@ -186,5 +186,11 @@ class VectorWrapper(Wrapper[VectorIndex], VectorIndex):
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
         return self._around(op, lambda: self.inner._optimize(op, user_id, progress))
 
+    def _is_optimize_due(self, user_id: str) -> bool:
+        return self.inner._is_optimize_due(user_id)
+
+    def _optimize_due(self, op: Operation, user_id: str) -> OptimizeReport:
+        return self._around(op, lambda: self.inner._optimize_due(op, user_id))
+
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         return self._around(op, lambda: self.inner._users(op, limit, after))

@@ -221,6 +221,12 @@ class NamespaceVectorIndex(VectorWrapper):
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
         return super()._optimize(op, self._names.stored(user_id), progress)
 
+    def _is_optimize_due(self, user_id: str) -> bool:
+        return super()._is_optimize_due(self._names.stored(user_id))
+
+    def _optimize_due(self, op: Operation, user_id: str) -> OptimizeReport:
+        return super()._optimize_due(op, self._names.stored(user_id))
+
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         inner = super()._users
 

@@ -96,9 +96,28 @@ class Counts:
 
 
 def measure(
-    dynamodb: str, redis: str, prefix: str, *, seconds: float, readers: int = 7, naive: bool = False
+    dynamodb: str,
+    redis: str,
+    prefix: str,
+    *,
+    seconds: float,
+    pause: float,
+    readers: int = 7,
+    naive: bool = False,
 ) -> Counts:
-    """Return what a writer and so many readers, each a process, counted together."""
+    """Return what a writer and so many readers, each a process, counted together.
+
+    Args:
+        dynamodb: endpoint of the server.
+        redis: URL of the cache.
+        prefix: of the tables.
+        seconds: how long they all work.
+        pause: how long the writer rests after a message at most, in seconds. Each message
+            invalidates what the readers share: with short pauses most reads fill the cache, with
+            long ones most are answered by it.
+        readers: how many.
+        naive: use the cache as most programs use one.
+    """
     with ExitStack() as stack:
         store = stack.enter_context(
             DynamoConversationStore(prefix, DynamoOptions(endpoint=dynamodb))
@@ -107,7 +126,7 @@ def measure(
         shared = stack.enter_context(tempfile.NamedTemporaryFile())
         shared.write(_NUMBER.pack(-1) * SESSIONS)
         shared.flush()
-        common = [dynamodb, redis, prefix, shared.name, str(seconds), str(int(naive))]
+        common = [dynamodb, redis, prefix, shared.name, str(seconds), str(pause), str(int(naive))]
         environment = {
             **os.environ,
             "AWS_ACCESS_KEY_ID": "test",
@@ -139,7 +158,7 @@ def _open(args: argparse.Namespace) -> ConversationStore:
     )
 
 
-def _write(store: ConversationStore, acked: mmap.mmap, ends_at: float) -> Counts:
+def _write(store: ConversationStore, acked: mmap.mmap, ends_at: float, pause: float) -> Counts:
     unmarked = writes = 0
 
     def listen(event: Any) -> None:
@@ -153,7 +172,7 @@ def _write(store: ConversationStore, acked: mmap.mmap, ends_at: float) -> Counts
         store.append(Message.new(user_id="u", session_id=f"s{session}", role="user", content=text))
         _NUMBER.pack_into(acked, session * _NUMBER.size, writes)
         writes += 1
-        time.sleep(random.uniform(0, 0.01))
+        time.sleep(random.uniform(0, pause))
     return Counts(writes=writes, unmarked=unmarked)
 
 
@@ -184,6 +203,7 @@ def main() -> None:
     parser.add_argument("prefix")
     parser.add_argument("shared")
     parser.add_argument("seconds", type=float)
+    parser.add_argument("pause", type=float)
     parser.add_argument("naive", type=int)
     args = parser.parse_args()
     with (
@@ -191,8 +211,11 @@ def main() -> None:
         mmap.mmap(file.fileno(), 0) as acked,
         _open(args) as store,
     ):
-        work = _write if args.number == 0 else _read
-        counts = work(store, acked, time.monotonic() + args.seconds)
+        ends_at = time.monotonic() + args.seconds
+        if args.number == 0:
+            counts = _write(store, acked, ends_at, args.pause)
+        else:
+            counts = _read(store, acked, ends_at)
     sys.stdout.write(json.dumps({one: getattr(counts, one) for one in Counts.__slots__}))
 
 

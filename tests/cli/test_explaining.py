@@ -63,6 +63,20 @@ def test_explain_shows_plan_units_and_partitions(run: Run, costly: str) -> None:
     assert "secret" not in result.out
 
 
+def test_explain_shows_bytes_where_an_index_bills_them(run: Run) -> None:
+    class Searched(MemoryConversationStore):
+        SCHEME = "searched"
+
+        def _history(self, op: Any, query: Any) -> Any:
+            op.add(Units(requests=1, vector_search_bytes=12_345))
+            return super()._history(op, query)
+
+    register("conversation", "searched", Searched)
+    result = run("explain", "-u", "u", "--url", "searched:")
+    told = dict(line.rsplit(maxsplit=1) for line in result.out.splitlines() if " " in line.strip())
+    assert told["vector bytes searched"] == "12,345"
+
+
 def test_explain_gives_programs_the_same(run: Run, costly: str) -> None:
     options = ["--eventual", "--again", "--oldest-first", "--since", "2096-02-28"]
     options += ["--until", "2096-03-01", "-s", "s", "--json", "--url", costly]
@@ -76,6 +90,7 @@ def test_explain_gives_programs_the_same(run: Run, costly: str) -> None:
         "plan": "an index",
         "read_units": 0.75,
         "requests": 2,
+        "vector_search_bytes": 0,
         "units_by_partition": {"2096-02-29": 0.5, "directory": 1.0},
     }
 

@@ -38,6 +38,7 @@ COMMANDS = (
     "check",
     "config",
     "context",
+    "copy",
     "demo",
     "erase",
     "export",

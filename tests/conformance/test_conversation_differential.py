@@ -30,6 +30,7 @@ from ialstore.testing.clock import START
 from ialstore.testing.conversation.base import MakeStore, Settle
 from ialstore.testing.conversation.machine import run_machine
 from ialstore.testing.differential import DifferentialSuite, DisagreementError, SideBySide
+from ialstore.testing.profiles import PROFILES
 from ialstore.wrappers.retry import RetryConversationStore
 from ialstore_backends.memory import MemoryConversationStore
 from ialstore_backends.sqlite import SqliteConversationStore, SqliteOptions
@@ -210,7 +211,9 @@ def test_one_more_page_is_allowed_when_it_is_empty() -> None:
     assert len(SideBySide(dict(reversed([*all_.stores.items()]))).history("u1")) == 2
 
 
-def test_a_machine_finds_the_store_that_disagrees() -> None:
+def test_a_machine_finds_the_store_that_disagrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "default", replace(PROFILES["default"], shrink=False))
+
     def make(**settings: Unpack[StoreSettings]) -> Any:
         stores = {"memory": MemoryConversationStore, "wrong": ForgetsSummaries}
         return SideBySide({name: one(**settings) for name, one in stores.items()})

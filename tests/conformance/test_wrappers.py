@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -12,6 +12,7 @@ import pytest
 from ialstore import ConversationStore, EraseReport, IndexSpec, VectorIndex
 from ialstore.capabilities import ConversationCapabilities, VectorCapabilities
 from ialstore.component import Progress, StoreSettings
+from ialstore.migrate import verify
 from ialstore.model import AppendResult, EncodedMessage, OptimizeReport
 from ialstore.operation import Operation
 from ialstore.testing import ConversationStoreSuite, VectorIndexSuite
@@ -19,6 +20,7 @@ from ialstore.testing.conversation.base import MakeStore
 from ialstore.testing.vector.base import MakeIndex
 from ialstore.vector_model import EncodedRecord
 from ialstore.wrappers.base import ConversationWrapper, VectorWrapper
+from ialstore.wrappers.dual import DualConversationStore, DualOptions, DualVectorIndex
 from ialstore.wrappers.faults import FaultsConversationStore, FaultsVectorIndex
 from ialstore.wrappers.metrics import MetricsConversationStore, MetricsVectorIndex
 from ialstore.wrappers.namespace import (
@@ -27,8 +29,9 @@ from ialstore.wrappers.namespace import (
     NamespaceVectorIndex,
 )
 from ialstore.wrappers.readonly import ReadonlyConversationStore, ReadonlyVectorIndex
+from ialstore.wrappers.shadow import ShadowConversationStore, ShadowOptions, ShadowVectorIndex
 from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
-from ialstore_backends.sqlite import SqliteConversationStore
+from ialstore_backends.sqlite import SqliteConversationStore, SqliteOptions
 
 PREFIX = NamespaceOptions(prefix="te/na%nt")
 
@@ -151,6 +154,59 @@ class TestFaultsThatAreOff(ConversationStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return over_memory(FaultsConversationStore)
+
+
+class TestDual(ConversationStoreSuite):
+    """After each test the second store holds what the first one holds."""
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Iterator[MakeStore]:
+        made: list[tuple[ConversationStore, ConversationStore]] = []
+        fast = SqliteOptions(synchronous="normal")
+
+        def make_store(**settings: Unpack[StoreSettings]) -> ConversationStore:
+            first, second = (
+                SqliteConversationStore(tmp_path / name, fast, **settings) for name in ("1", "2")
+            )
+            made.append((first, second))
+            return DualConversationStore(first, DualOptions(url="memory:"), second=second)
+
+        yield make_store
+        if made:
+            settings = made[0][0].settings
+            with (
+                SqliteConversationStore(tmp_path / "1", fast, **settings) as first,
+                SqliteConversationStore(tmp_path / "2", fast, **settings) as second,
+            ):
+                assert verify(first, second).same
+
+
+class TestDualThatRecords(ConversationStoreSuite):
+    @pytest.fixture
+    def make_store(self) -> MakeStore:
+        return over_memory(DualConversationStore, DualOptions(url="memory:", on_error="record"))
+
+
+class TestDualOfIndex(VectorIndexSuite):
+    @pytest.fixture
+    def make_index(self) -> MakeIndex:
+        return index_over_memory(DualVectorIndex, DualOptions(url="memory:"))
+
+
+class TestShadow(ConversationStoreSuite):
+    """The shadow holds nothing, so that it never agrees."""
+
+    @pytest.fixture
+    def make_store(self) -> MakeStore:
+        return over_memory(ShadowConversationStore, ShadowOptions(url="memory:", share=1))
+
+
+class TestShadowOfIndex(VectorIndexSuite):
+    """The shadow holds nothing, so that it never agrees."""
+
+    @pytest.fixture
+    def make_index(self) -> MakeIndex:
+        return index_over_memory(ShadowVectorIndex, ShadowOptions(url="memory:", share=1))
 
 
 class TestMetricsOfIndex(VectorIndexSuite):

@@ -25,9 +25,19 @@ def keys(request: ProxiedRequest, table: str, partition_key: str) -> set[str]:
             return {one[partition_key]["S"] for one in asked["Keys"]}
         rows = [next(iter(next(iter(one.values())).values())) for one in asked]
         return {row[partition_key]["S"] for row in rows}
+    if "TransactItems" in body:
+        parts = [part for one in body["TransactItems"] for part in one.values()]
+        return {part.get("Key", part.get("Item"))[partition_key]["S"] for part in parts}
     if request.operation == "Query":
         return {body["ExpressionAttributeValues"][":p"]["S"]}
     return {body.get("Key", body.get("Item"))[partition_key]["S"]}
+
+
+def operations(request: ProxiedRequest) -> set[str]:
+    """Return what has to be allowed; of a transaction, its parts."""
+    if request.operation != "TransactWriteItems":
+        return {request.operation}
+    return {f"{name}Item" for one in request.json()["TransactItems"] for name in one}
 
 
 def allows(
@@ -37,7 +47,7 @@ def allows(
     index = request.json().get("IndexName") if request.body else None
     resource = f"table/{table}" + (f"/index/{index}" if index else "")
     for one in statements:
-        if f"dynamodb:{request.operation}" not in one["Action"]:
+        if not {f"dynamodb:{name}" for name in operations(request)} <= set(one["Action"]):
             continue
         if not any(arn.endswith(f":{resource}") for arn in one["Resource"]):
             continue

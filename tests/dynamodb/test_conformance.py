@@ -23,13 +23,15 @@ def opener(prefix: str, server: RunningServer, **options: Any) -> MakeStore:
 
 
 class TestDynoxide(ConversationStoreSuite):
+    MACHINE_SHARE = 1 / 3
+
     @pytest.fixture
     def make_store(self, dynoxide: RunningServer, prefix: str) -> MakeStore:
         return opener(prefix, dynoxide)
 
 
 class TestDynoxideSpreadWithoutIndexes(ConversationStoreSuite):
-    MACHINE_SHARE = 1 / 3
+    MACHINE_SHARE = 1 / 10
 
     @pytest.fixture
     def make_store(self, dynoxide: RunningServer, prefix: str) -> MakeStore:
@@ -37,7 +39,7 @@ class TestDynoxideSpreadWithoutIndexes(ConversationStoreSuite):
 
 
 class TestDynamoDBLocal(ConversationStoreSuite):
-    MACHINE_SHARE = 1 / 3
+    MACHINE_SHARE = 1 / 6
 
     @pytest.fixture
     def make_store(self, dynamodb_local: RunningServer, prefix: str) -> MakeStore:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, Phase
 
 from ialstore import ConfigurationError
-from ialstore.testing.profiles import PROFILES, profile
+from ialstore.testing.profiles import PROFILES, Profile, profile
 
 
 def test_the_default_profile_is_for_every_commit() -> None:
@@ -55,3 +55,4 @@ def test_settings_follow_the_profile_and_may_be_changed() -> None:
         assert Phase.explain not in settings.phases
         assert Phase.shrink in settings.phases
         assert HealthCheck.too_slow in settings.suppress_health_check
+    assert Phase.shrink not in Profile(1, 1, 1, shrink=False).property().phases

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -262,6 +263,20 @@ def test_fetching_runs_the_tool_of_the_registry(
     ran: list[list[str]] = []
     monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append(command))
     for kind in servers.SERVERS:
-        kind.fetch(tmp_path)
-    assert [command[0] for command in ran] == ["mvn", "cargo", "apt-get", "env"]
-    assert "<version>3.1.0</version>" in (tmp_path / "pom.xml").read_text()
+        (tmp_path / kind.name).mkdir()
+        kind.fetch(tmp_path / kind.name)
+    assert [command[0] for command in ran] == ["mvn", "cargo", "mvn", "javac", "apt-get", "env"]
+    for name, version in (("dynamodb-local", "3.1.0"), ("opensearch", "2.19.1.0")):
+        assert f"<version>{version}</version>" in (tmp_path / name / "pom.xml").read_text()
+
+
+def test_a_plugin_that_comes_as_an_archive_is_unpacked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: None)
+    archive = tmp_path / "plugin.zip"
+    with zipfile.ZipFile(archive, "w") as plugin:
+        plugin.writestr("one.jar", b"jar")
+    servers.find("opensearch").fetch(tmp_path)
+    assert (tmp_path / "knn" / "one.jar").read_bytes() == b"jar"
+    assert not archive.exists()

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from ialstore import DeadlineExceededError, InvalidInputError, Units, deadline
 from ialstore.operation import Operation, count_from_now, end_of_call, seconds_to_begin
+from ialstore_backends.dynamodb.parallel import SideBySide
 
 
 class Monotonic:
@@ -223,6 +225,41 @@ def test_units_add_up_over_threads() -> None:
     for thread in threads:
         thread.join()
     assert op.units == Units(read=1000, requests=2000)
+
+
+def test_requests_side_by_side_are_one_round_trip() -> None:
+    side_by_side = SideBySide()
+    op = operation()
+
+    def requests(number: int) -> None:
+        for _ in range(number):
+            op.add(Units(requests=1))
+
+    def both() -> None:
+        side_by_side.run([partial(requests, 1), partial(requests, 1)])
+
+    requests(1)
+    side_by_side.run([partial(requests, 1)])
+    side_by_side.run([partial(requests, one) for one in (1, 3, 2)])
+    one: Callable[[], None] = partial(requests, 1)
+    side_by_side.run([both, one])
+    side_by_side.run([one, both])
+    requests(2)
+    side_by_side.close()
+    op.add(Units(read=1))
+    side = 1 + 1 + 3
+    # `both` runs in this thread first, then in one of the pool, whose calls take turns.
+    assert op.round_trips == side + 1 + 2 + 2
+    assert op.units.requests == 16
+    assert operation().round_trips == 0
+
+
+def test_requests_of_an_earlier_call_are_no_round_trips_of_the_next() -> None:
+    for _ in range(2):
+        op = operation()
+        op.add(Units(requests=2))
+        op.add(Units(requests=1))
+        assert op.round_trips == 3
 
 
 def test_details_are_noted_for_the_event() -> None:

@@ -170,8 +170,22 @@ ialstore_cache_misses_total{LABELS} 0.0
 # TYPE ialstore_cache_invalidations_total counter
 # HELP ialstore_cache_unmarked_total Writes that could not be announced to a cache.
 # TYPE ialstore_cache_unmarked_total counter
+# HELP ialstore_dual_missed_total Users for whom the second store of a write failed.
+# TYPE ialstore_dual_missed_total counter
 # HELP ialstore_retries_total Calls to the store that the retry wrapper repeated.
 # TYPE ialstore_retries_total counter
+# HELP ialstore_shadow_compared_total Answers that were compared with those of a shadow.
+# TYPE ialstore_shadow_compared_total counter
+# HELP ialstore_shadow_differing_total Answers of a shadow that were others.
+# TYPE ialstore_shadow_differing_total counter
+# HELP ialstore_shadow_dropped_total Reads that a shadow had no time for.
+# TYPE ialstore_shadow_dropped_total counter
+# HELP ialstore_shadow_failed_total Reads that a shadow could not answer.
+# TYPE ialstore_shadow_failed_total counter
+# HELP ialstore_shadow_searches_total Searches among the answers compared.
+# TYPE ialstore_shadow_searches_total counter
+# HELP ialstore_shadow_recall_total Sum of the recalls of a shadow in these searches.
+# TYPE ialstore_shadow_recall_total counter
 """
 LABELS = 'backend="dynamodb",error="",kind="conversation",operation="history"'
 BUCKET = r'backend="dynamodb",error="",kind="conversation",le="\1",operation="history"'

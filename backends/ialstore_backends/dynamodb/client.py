@@ -46,8 +46,8 @@ from ialstore.errors import (
     UnavailableError,
 )
 from ialstore_backends._late import Late
-from ialstore_backends.dynamodb.table import ConditionFailedError
-from ialstore_backends.dynamodb.transport import Transport, TransportError
+from ialstore_backends.dynamodb.table import ConditionFailedError, ConflictError
+from ialstore_backends.dynamodb.transport import AwsTransport, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,8 +61,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DynamoClient"]
 
-_READS: Final = frozenset({"BatchGetItem", "GetItem", "Query", "Scan"})
-_WRITES: Final = frozenset({"BatchWriteItem", "DeleteItem", "PutItem", "UpdateItem"})
+_READS: Final = frozenset({"BatchGetItem", "GetItem", "Query", "Scan", "SearchVectors"})
+_WRITES: Final = frozenset(
+    {"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"}
+)
 _METERED: Final = _READS | _WRITES
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 2.0
@@ -71,8 +73,10 @@ _SERVER_ERROR: Final = 500
 
 _THROTTLED: Final = frozenset(
     {
+        "ProvisionedThroughputExceeded",  # within a transaction
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "ThrottlingError",  # within a transaction
         "ThrottlingException",
         "Throttling",
         "LimitExceededException",
@@ -99,7 +103,6 @@ _PASSING: Final = frozenset(
         "InternalServerError",
         "ReplicatedWriteConflictException",
         "ServiceUnavailable",
-        "TransactionConflictException",
         "TransactionInProgressException",
     }
 )
@@ -120,7 +123,7 @@ class DynamoClient:
         self._options = options
         self._session = session
         self._driver = Late(self._make, inherited=False)
-        self._transport: Transport | None = None
+        self._transport: AwsTransport | None = None
 
     @property
     def endpoint(self) -> str:
@@ -206,7 +209,7 @@ class DynamoClient:
             self._driver.forget()
 
     def _make(self) -> Any:
-        transport = Transport()
+        transport = AwsTransport()
         try:
             session = self._session or _session(self._options)
             client = session.create_client(
@@ -229,7 +232,7 @@ class DynamoClient:
         def send(request: AWSPreparedRequest, **_: Any) -> Any:
             if get_environ_proxies(request.url):
                 return None  # botocore knows how to reach the service by a proxy
-            return transport.send(request, _ends_at.get())
+            return transport.send_prepared(request, _ends_at.get())
 
         client.meta.events.register("before-send.dynamodb", send)
         client.meta.events.register("before-parse.dynamodb", _keep_raw)
@@ -275,6 +278,9 @@ class _Role(CredentialProvider):
 
 def _table(params: dict[str, Any]) -> str:
     """Return the table that a request asks; every request asks one."""
+    if "TransactItems" in params:
+        ((_, first),) = params["TransactItems"][0].items()
+        return _table(first)
     name: str = params["TableName"] if "TableName" in params else next(iter(params["RequestItems"]))
     return name
 
@@ -307,7 +313,11 @@ def _units(operation: str, answer: dict[str, Any], params: dict[str, Any]) -> Un
     parts = cast("list[dict[str, Any]]", reported if isinstance(reported, list) else [reported])
     used = sum(float(part.get("CapacityUnits", 0)) for part in parts)
     if operation in _WRITES:
-        return Units(write=used, requests=1)
+        of_vectors = sum(_vector_write_bytes(part) for part in parts)
+        return Units(write=used, requests=1, vector_write_bytes=of_vectors)
+    if operation == "SearchVectors":
+        examined = sum(int(part.get("VectorSearchRequestBytes", 0)) for part in parts)
+        return Units(requests=1, vector_search_bytes=examined)
     if operation == "Query" and not used:
         # DynamoDB bills the smallest read for a query that finds nothing; DynamoDB Local does not.
         used = 1.0 if params.get("ConsistentRead") else 0.5
@@ -318,6 +328,12 @@ def _units(operation: str, answer: dict[str, Any], params: dict[str, Any]) -> Un
         done = len(asked["Keys"]) - len(left)
         used = max(used, done * (1.0 if asked["ConsistentRead"] else 0.5))
     return Units(read=used, requests=1)
+
+
+def _vector_write_bytes(part: dict[str, Any]) -> int:
+    """Return what a write to one table wrote to its vector indexes."""
+    indexes: dict[str, dict[str, float]] = part.get("VectorIndexes") or {}
+    return sum(int(one.get("VectorWriteRequestBytes", 0)) for one in indexes.values())
 
 
 _FAILURES: Final = (BotoCoreError, ValueError, KeyError)
@@ -362,9 +378,25 @@ def _refused(error: ClientError, op: Operation, *, is_write: bool) -> Exception:
     if code == "ConditionalCheckFailedException":
         raw = response.get("Raw")
         return ConditionFailedError(None if raw is None else orjson.loads(raw).get("Item"))
+    if code == "TransactionConflictException":
+        return ConflictError(code)
+    if code == "TransactionCanceledException":
+        return _cancelled(error, op)
     if code in _PASSING or status >= _SERVER_ERROR:
         return _unavailable(code or str(status), is_write=is_write)
     return _refusal(code or str(status), op.details["table"])
+
+
+def _cancelled(error: ClientError, op: Operation) -> Exception:
+    """Return what a transaction failed of: the first reason that is one."""
+    response = cast("dict[str, Any]", error.response)
+    reasons = [str(one.get("Code", "")) for one in response.get("CancellationReasons", ())]
+    if "ConditionalCheckFailed" in reasons:
+        return ConditionFailedError(None)
+    if "TransactionConflict" in reasons:
+        return ConflictError("TransactionConflict")
+    code = next((one for one in reasons if one not in ("", "None")), "TransactionCanceled")
+    return _refusal(code, op.details["table"])
 
 
 def _refusal(code: str, table: str) -> IalStoreError:

@@ -29,27 +29,33 @@ _LAYOUT_KEY: Final = (LAYOUT_PARTITION, "layout")
 _BILLING: Final = {"on-demand": "PAY_PER_REQUEST", "provisioned": "PROVISIONED"}
 _ACTIVE: Final = "ACTIVE"
 _NOTHING: Final[Mapping[str, int | str]] = {}
+_GLOBAL: Final = "GlobalSecondaryIndexes"
+_LOCAL: Final = "LocalSecondaryIndexes"
+_VECTOR: Final = "VectorIndexes"
 _POLL_SECONDS: Final = 0.5
 
 
 def table_definition(model: type[Model]) -> dict[str, Any]:
     """Return keys and indexes of a model, as ``CreateTable`` takes them."""
     schema: Any = model._get_schema()  # noqa: SLF001 - the one definition; a test guards it
-    indexes = [
-        {
-            "IndexName": one["index_name"],
-            "KeySchema": _keys(one["key_schema"]),
-            "Projection": one["projection"],
-        }
-        for one in schema["global_secondary_indexes"]
-    ]
     definition: dict[str, Any] = {
         "TableName": model.Meta.table_name,
         "KeySchema": _keys(schema["key_schema"]),
         "AttributeDefinitions": _attributes(schema["attribute_definitions"]),
     }
-    if indexes:
-        definition["GlobalSecondaryIndexes"] = indexes
+    for kind, indexes in (
+        (_GLOBAL, schema["global_secondary_indexes"]),
+        (_LOCAL, schema["local_secondary_indexes"]),
+    ):
+        if indexes:
+            definition[kind] = [
+                {
+                    "IndexName": one["index_name"],
+                    "KeySchema": _keys(one["key_schema"]),
+                    "Projection": one["projection"],
+                }
+                for one in indexes
+            ]
     return definition
 
 
@@ -64,6 +70,7 @@ class Schema:
         options: what ``setup`` asks for.
         layout: what the row says besides ``format``; checked are numbers and texts that stand
             here.
+        vector_index: as ``CreateTable`` takes it; what it filters by are texts.
     """
 
     def __init__(
@@ -72,9 +79,21 @@ class Schema:
         model: type[Model],
         options: TableOptions,
         layout: Mapping[str, int | str],
+        vector_index: Mapping[str, Any] | None = None,
     ) -> None:
         self._client = client
         self._definition = table_definition(model)
+        if vector_index is not None:
+            self._definition[_VECTOR] = [dict(vector_index)]
+            self._definition["AttributeDefinitions"] = _attributes(
+                [
+                    *self._definition["AttributeDefinitions"],
+                    *(
+                        {"AttributeName": one["AttributeName"], "AttributeType": "S"}
+                        for one in vector_index["SearchSchema"]
+                    ),
+                ]
+            )
         self._table: str = self._definition["TableName"]
         self._options = options
         self._layout = layout
@@ -96,6 +115,13 @@ class Schema:
             except UnavailableError:
                 if self._described(op) is None:  # nobody else was quicker
                     raise
+            except StoreNotReadyError as error:
+                why = (
+                    "; not every service has vector indexes" if _VECTOR in self._definition else ""
+                )
+                raise StoreNotReadyError(
+                    f"DynamoDB does not accept the definition of {self._table}{why}"
+                ) from error
         self._await_active(op)
         if self._ttl(op) is None:
             self._call(
@@ -134,10 +160,10 @@ class Schema:
                 "ReadCapacityUnits": options.read_units,
                 "WriteCapacityUnits": options.write_units,
             }
-            if "GlobalSecondaryIndexes" in self._definition:
-                wanted["GlobalSecondaryIndexes"] = [
+            if _GLOBAL in self._definition:
+                wanted[_GLOBAL] = [
                     {**one, "ProvisionedThroughput": throughput}
-                    for one in self._definition["GlobalSecondaryIndexes"]
+                    for one in self._definition[_GLOBAL]
                 ]
         if options.deletion_protection:
             wanted["DeletionProtectionEnabled"] = True
@@ -156,7 +182,9 @@ class Schema:
             op.renew()
             found = self._described(op) or {}
             states = [found.get("TableStatus")]
-            states += [one["IndexStatus"] for one in found.get("GlobalSecondaryIndexes", ())]
+            states += [
+                one["IndexStatus"] for kind in (_GLOBAL, _VECTOR) for one in found.get(kind, ())
+            ]
             if all(state == _ACTIVE for state in states):
                 return
             time.sleep(min(_POLL_SECONDS, op.remaining()))
@@ -228,24 +256,19 @@ class Schema:
                 yield f"{name} has type {kinds[name]}, not {kind}"
 
     def _of_indexes(self, found: dict[str, Any]) -> Iterator[str]:
-        there = {one["IndexName"]: one for one in found.get("GlobalSecondaryIndexes", ())}
-        wanted = {
-            one["IndexName"]: one for one in self._definition.get("GlobalSecondaryIndexes", ())
-        }
+        there, wanted = _indexes(found), _indexes(self._definition)
         for name in sorted(there.keys() - wanted.keys()):
             yield f"index {name} is there, though the options switch it off"
         for name in sorted(wanted.keys() - there.keys()):
             yield f"index {name} is missing"
         for name in sorted(wanted.keys() & there.keys()):
             one, other = wanted[name], there[name]
-            if _shown_keys(other["KeySchema"]) != _shown_keys(one["KeySchema"]):
-                yield (
-                    f"index {name} has the keys {_shown_keys(other['KeySchema'])}, "
-                    f"not {_shown_keys(one['KeySchema'])}"
-                )
+            if _shown_index(other) != _shown_index(one):
+                what = "the keys " if "KeySchema" in other else ""
+                yield f"index {name} has {what}{_shown_index(other)}, not {_shown_index(one)}"
             if _projection(other) != _projection(one):
                 yield f"index {name} projects {_projection(other)}, not {_projection(one)}"
-            if other["IndexStatus"] != _ACTIVE:
+            if other.get("IndexStatus", _ACTIVE) != _ACTIVE:
                 yield f"index {name} is {other['IndexStatus']}"
 
     def _of_settings(self, op: Operation, found: dict[str, Any]) -> Iterator[str]:
@@ -294,6 +317,27 @@ def _stored(value: int | str) -> dict[str, str]:
 
 def _shown_keys(schema: Iterable[Mapping[str, str]]) -> str:
     return ", ".join(f"{one['AttributeName']} {one['KeyType']}" for one in _keys(schema))
+
+
+def _indexes(table: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the indexes of a table, of whatever kind, by name."""
+    return {
+        one["IndexName"]: one for kind in (_GLOBAL, _LOCAL, _VECTOR) for one in table.get(kind, ())
+    }
+
+
+def _shown_index(index: Mapping[str, Any]) -> str:
+    """Return what an index is made of, besides what it projects."""
+    if "KeySchema" in index:
+        return _shown_keys(index["KeySchema"])
+    filters = ", ".join(
+        f"{one['AttributeName']} {one['SearchSchemaElementType']}"
+        for one in index.get("SearchSchema", ())
+    )
+    return (
+        f"{index['Dimensions']} numbers of {index['VectorAttribute']['AttributeName']} by "
+        f"{index['DistanceFunction']}, with {filters or 'no filters'}"
+    )
 
 
 def _projection(index: Mapping[str, Any]) -> str:

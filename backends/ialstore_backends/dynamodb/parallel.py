@@ -9,6 +9,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import Final, TypeVar
 
+from ialstore.operation import requests_waited, wait_also
+
 __all__ = ["SideBySide"]
 
 T = TypeVar("T")
@@ -39,8 +41,11 @@ class SideBySide:
         """
         if len(calls) < 2 or getattr(self._inside, "yes", False):  # noqa: PLR2004 - one is alone
             return [_outcome(call) for call in calls]
-        others = [self.start(partial(_outcome, call)) for call in calls[1:]]
-        return [_outcome(calls[0]), *(one.result() for one in others)]
+        others = [self.start(partial(_branch, call)) for call in calls[1:]]
+        first = _outcome(calls[0])
+        ended = [one.result() for one in others]
+        wait_also(max(waited for _, waited in ended))
+        return [first, *(outcome for outcome, _ in ended)]
 
     def start(self, call: Callable[[], T]) -> Future[T]:
         """Start a call in another thread, in the caller's context."""
@@ -65,6 +70,11 @@ class SideBySide:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown()
+
+
+def _branch(call: Callable[[], T]) -> tuple[T | BaseException, int]:
+    """Return the outcome of a call in a copy of the context, and how many requests it awaited."""
+    return _outcome(call), requests_waited()
 
 
 def _outcome(call: Callable[[], T]) -> T | BaseException:

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
+
+from ialstore.cost import Units, read_units
 
 if TYPE_CHECKING:
     from ialstore_backends.dynamodb.table import Item
 
-__all__ = ["OVERHEAD_BYTES", "PAGE_BYTES", "item_bytes", "rows_of_pages"]
+__all__ = [
+    "FLOAT_BYTES",
+    "OVERHEAD_BYTES",
+    "PAGE_BYTES",
+    "item_bytes",
+    "query_units",
+    "rows_of_pages",
+]
 
+FLOAT_BYTES: Final = 4
+"""Of a number of a vector that is in a vector index, however many digits were sent."""
 OVERHEAD_BYTES: Final = 100
 """Billed for keeping an item, or an entry of an index, beside its own bytes."""
 PAGE_BYTES: Final = 1 << 20
 """At which a query ends, to be continued by another."""
+
+
+def query_units(sizes: Iterable[int], *, strong: bool) -> Units:
+    """Return what a query costs that reads items of these bytes, each page rounded up."""
+    pages = [0]
+    for size in sizes:
+        if pages[-1] + size > PAGE_BYTES:
+            pages.append(0)
+        pages[-1] += size
+    read = sum(read_units(one, strong=strong) for one in pages)
+    return Units(read=read, requests=len(pages))
 
 
 def item_bytes(item: Item, *, is_wire: bool = False) -> int:
@@ -41,6 +64,8 @@ def _value_bytes(value: dict[str, Any], is_wire: bool) -> int:  # noqa: FBT001 -
         return sum(_binary_bytes(one, is_wire) for one in held)
     if kind == "N":
         return _number_bytes(held)
+    if kind == "L":
+        return FLOAT_BYTES * len(held)
     return 1  # BOOL; the tables hold no other kinds
 
 

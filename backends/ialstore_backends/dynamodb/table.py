@@ -21,6 +21,7 @@ __all__ = [
     "TABLE",
     "USER_TIME_INDEX",
     "ConditionFailedError",
+    "ConflictError",
     "Item",
     "Table",
     "is_strong",
@@ -51,6 +52,10 @@ class ConditionFailedError(Exception):
     def __init__(self, item: Item | None) -> None:
         super().__init__("the condition of a write was false")
         self.item = item
+
+
+class ConflictError(Exception):
+    """A write met a transaction on the same item, and was not done."""
 
 
 @dataclass(frozen=True, slots=True)

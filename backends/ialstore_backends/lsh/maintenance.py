@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.reading import EmbeddingReader
     from ialstore_backends.lsh.table import EmbeddingTable
 
-__all__ = ["Maintenance"]
+__all__ = ["Maintenance", "Sweep"]
 
 _PAGE: Final = 1000
 
 
-class Maintenance:
-    """Looks at every row of one user; resumable, and safe beside readers and writers."""
+class Sweep:
+    """Removes the expired rows of one user; resumable, and safe beside readers and writers."""
 
     def __init__(self, table: EmbeddingTable, reader: EmbeddingReader) -> None:
         self._table = table
@@ -65,6 +65,15 @@ class Maintenance:
     def _remove_one(self, op: Operation, key: Item, now: Item) -> bool:
         op.renew()
         return self._table.access.delete(op, key, "expires_at <= :now", now) is not None
+
+    def _mend(self, op: Operation, rows: Sequence[Item]) -> int:
+        """Mend live rows; return how many. Nothing here."""
+        del op, rows
+        return 0
+
+
+class Maintenance(Sweep):
+    """Gives live rows the codes they should have, too."""
 
     def _mend(self, op: Operation, rows: Sequence[Item]) -> int:
         """Write the codes that rows should have; return how many."""

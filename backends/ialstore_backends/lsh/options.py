@@ -20,26 +20,33 @@ class LshOptions(TableOptions):
     """Where the table of vectors is, how it is laid out, and what ``setup`` asks for.
 
     Attributes:
-        layout: ``gsi``: codes in an index of the table. Part of the table: it can't change later.
+        layout: ``gsi``: codes in an index of the table; ``packed``: codes in rows of their own,
+            many together. Part of the table: it can't change later.
         chunks: partitions that the vectors of one user are spread over, 1 to 100. Each bears a
-            thousand writes a second; a search asks all of them. Part of the table.
+            thousand writes a second; a search of the layout ``gsi`` asks all of them. Part of the
+            table.
         codec: how vectors are kept: ``int8`` with a scale, ``float16`` or ``float32``. Part of the
             table, since it decides what ``get`` returns.
         compression: of vectors: ``none``, ``zlib`` or ``zstd``; may change at any time.
         strong_reads: whether reads are strongly consistent unless they ask for less. A strong
-            search is exact and reads every row of the user; without them, searches use the index.
+            search of the layout ``gsi`` is exact and reads every row of the user; without them,
+            searches use the index.
+        cache_bytes: of codes that a process holds for searches of the layout ``packed``.
     """
 
-    layout: Literal["gsi"] = "gsi"
+    layout: Literal["gsi", "packed"] = "gsi"
     chunks: int = 10
     codec: CodecName = "int8"
     compression: CompressionName = "none"
     strong_reads: bool = True
+    cache_bytes: int = 64 * 2**20
 
     def __post_init__(self) -> None:
         TableOptions.__post_init__(self)  # a class with slots is made twice: super() is not it
         if not 1 <= self.chunks <= _MOST_CHUNKS:
             raise InvalidInputError(f"chunks must be 1 to {_MOST_CHUNKS}")
+        if self.cache_bytes < 0:
+            raise InvalidInputError("cache_bytes must be at least 0")
 
 
 CHOICES: Final = (

@@ -38,14 +38,10 @@ def policy(
         return manage(arn, options, user_id, "TableOfVectors")
     actions = (*READ, *(WRITE if access is Access.WRITE else ()))
     index = [f"{arn}/index/{SIMILARITY_INDEX}"]
-    if user_id is None:
-        return document(
-            statement("Vectors", (*actions, "Scan"), [arn]),
-            statement(SIMILARITY_INDEX, ("Query",), index),
-        )
-    own = own_keys(user_id)
-    return document(
-        statement("Vectors", actions, [arn], own),
-        statement(SIMILARITY_INDEX, ("Query",), index, own),
-        statement("Spec", ("GetItem",), [arn], LAYOUT_PARTITION),
-    )
+    own = None if user_id is None else own_keys(user_id)
+    statements = [statement("Vectors", (*actions, "Scan") if own is None else actions, [arn], own)]
+    if options.layout == "gsi":
+        statements.append(statement(SIMILARITY_INDEX, ("Query",), index, own))
+    if own is not None:
+        statements.append(statement("Spec", ("GetItem",), [arn], LAYOUT_PARTITION))
+    return document(*statements)

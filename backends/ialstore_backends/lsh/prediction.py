@@ -7,11 +7,17 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ialstore.cost import Units, read_units, write_units
+from ialstore.errors import ConfigurationError
 from ialstore.ids import HIGHEST_ID, LOWEST_ID
 from ialstore.model import Consistency
 from ialstore.vector_model import Where, encode_record, encode_search
 from ialstore_backends.dynamodb.definition import table_definition
-from ialstore_backends.dynamodb.sizes import OVERHEAD_BYTES, PAGE_BYTES, item_bytes, rows_of_pages
+from ialstore_backends.dynamodb.sizes import (
+    OVERHEAD_BYTES,
+    item_bytes,
+    query_units,
+    rows_of_pages,
+)
 from ialstore_backends.lsh.codec import VectorCodec
 from ialstore_backends.lsh.gsi import GsiSearch
 from ialstore_backends.lsh.hyperplanes import hash_range
@@ -35,11 +41,16 @@ class Prediction:
     """Predicts the units of an index with these options; makes no request.
 
     It agrees with the meter to the unit, for calls that are made one at a time.
+
+    Raises:
+        ConfigurationError: the options ask for the layout ``packed``; see ``PackedPrediction``.
     """
 
     def __init__(self, spec: IndexSpec, options: LshOptions) -> None:
+        if options.layout != "gsi":
+            raise ConfigurationError("PackedPrediction predicts the layout packed")
         self._spec = spec
-        self._model = embedding_model("")
+        self._model = embedding_model("", "gsi")
         self._chunks = Chunks(options.chunks)
         self._codec = VectorCodec(options.codec, options.compression)
         (index,) = table_definition(self._model)["GlobalSecondaryIndexes"]
@@ -277,14 +288,7 @@ class _Stored:
         return records_of(list(map(_as_read, found)), self._prediction._spec)  # noqa: SLF001 - its other half
 
     def _query(self, place: str, items: Sequence[Item], *, strong: bool) -> None:
-        """Take note of a query: a page ends at 1 MiB, and each is rounded up."""
-        pages = [0]
-        for size in map(item_bytes, items):
-            if pages[-1] + size > PAGE_BYTES:
-                pages.append(0)
-            pages[-1] += size
-        read = sum(read_units(one, strong=strong) for one in pages)
-        self.by_place[place] += Units(read=read, requests=len(pages))
+        self.by_place[place] += query_units(map(item_bytes, items), strong=strong)
 
 
 def _as_read(item: Item) -> Item:

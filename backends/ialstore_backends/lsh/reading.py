@@ -15,7 +15,6 @@ from ialstore.listing import Rows
 from ialstore_backends.dynamodb.keys import previous
 from ialstore_backends.dynamodb.rows import is_live
 from ialstore_backends.lsh.hyperplanes import hash_range
-from ialstore_backends.lsh.rows import records_of
 from ialstore_backends.lsh.table import SIMILARITY_INDEX, user_of
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class EmbeddingReader:
     ) -> list[EncodedRecord]:
         """Return the records of ids in no order, expired ones too; unknown ids are left out."""
         wanted = [self._chunks.key(user_id, one) for one in ids]
-        return records_of(self._table.access.items(op, wanted, strong=strong), self._table.spec)
+        return self._table.rows.records(self._table.access.items(op, wanted, strong=strong))
 
     def source(self, op: Operation) -> Source:
         """Return where a search takes its rows and entries from."""
@@ -101,12 +100,12 @@ class EmbeddingReader:
         )
 
     def rows_of_chunk(self, op: Operation, partition: str, *, whole: bool) -> Iterator[Item]:
-        """Yield the rows of a partition, read strongly; else their keys and metadata."""
+        """Yield the rows of a partition, read strongly; else their keys, session and expiry."""
         more: dict[str, Any] = {}
         if not whole:
             more = {
-                "ProjectionExpression": "user_chunk, embedding_id, #m, expires_at",
-                "ExpressionAttributeNames": {"#m": "metadata"},
+                "ProjectionExpression": "user_chunk, embedding_id, #s, expires_at",
+                "ExpressionAttributeNames": {"#s": self._table.rows.session_attribute},
             }
         return self._rows(op, partition, LOWEST_ID, HIGHEST_ID, strong=True, **more)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,10 +28,37 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.schema import EmbeddingRow
     from ialstore_backends.lsh.table import Chunks
 
-__all__ = ["items_of", "records_of", "session_of"]
+__all__ = ["CodedRows", "items_of", "metadata_of", "records_of", "session_of"]
 
 _SESSION: Final = "session"
 _EXPIRES: Final = "expires"
+
+
+@dataclass(frozen=True, slots=True)
+class CodedRows:
+    """Rows of the index of codes; see ``RowFormat``."""
+
+    model: type[EmbeddingRow]
+    chunks: Chunks
+    codec: VectorCodec
+    spec: IndexSpec
+
+    @property
+    def session_attribute(self) -> str:
+        """Attribute that holds the session, among others."""
+        return "metadata"
+
+    def items(self, records: Sequence[tuple[str, EncodedRecord]]) -> list[Item]:
+        """Return the rows of pairs of user and record."""
+        return items_of(records, self.model, self.chunks, self.codec)
+
+    def records(self, items: Sequence[Item]) -> list[EncodedRecord]:
+        """Return the records of rows."""
+        return records_of(items, self.spec)
+
+    def session_of(self, item: Item) -> str:
+        """Return the session of a row."""
+        return session_of(item)
 
 
 def items_of(
@@ -47,7 +75,7 @@ def items_of(
             embedding_id=record.id,
             similarity_hash=code,
             vector_compressed=blob,
-            metadata=_metadata(record),
+            metadata=metadata_of(record),
             text=record.text,
             expires_at=record.expires,
         ).serialize()
@@ -57,7 +85,7 @@ def items_of(
     ]
 
 
-def _metadata(record: EncodedRecord) -> str:
+def metadata_of(record: EncodedRecord) -> str:
     """Return what an entry of the index holds beside the vector; the role is in the id."""
     fields: dict[str, Any] = {_SESSION: record.session_id}
     if record.expires is not None:

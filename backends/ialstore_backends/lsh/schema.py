@@ -42,10 +42,9 @@ class _Similarity(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  
     similarity_hash = UnicodeAttribute(range_key=True)
 
 
-def embedding_model(prefix: str) -> type[EmbeddingRow]:
-    """Return the model of the table of a prefix."""
-    members: dict[str, Any] = {
-        "Meta": type("Meta", (), {"table_name": f"{prefix}{TABLE}"}),
-        "by_similarity": _Similarity(),
-    }
+def embedding_model(prefix: str, layout: str) -> type[EmbeddingRow]:
+    """Return the model of the table of a prefix; only the layout ``gsi`` has an index."""
+    members: dict[str, Any] = {"Meta": type("Meta", (), {"table_name": f"{prefix}{TABLE}"})}
+    if layout == "gsi":
+        members["by_similarity"] = _Similarity()
     return type("EmbeddingRow", (EmbeddingRow,), members)

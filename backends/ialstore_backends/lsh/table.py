@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from zlib import crc32
 
 from ialstore_backends.dynamodb.keys import escaped, unescaped
 
 if TYPE_CHECKING:
-    from ialstore.vector_model import IndexSpec
+    from ialstore.vector_model import EncodedRecord, IndexSpec
     from ialstore_backends.dynamodb.access import RowAccess
     from ialstore_backends.dynamodb.client import DynamoClient
     from ialstore_backends.dynamodb.parallel import SideBySide
     from ialstore_backends.dynamodb.table import Item
-    from ialstore_backends.lsh.codec import VectorCodec
-    from ialstore_backends.lsh.schema import EmbeddingRow
 
-__all__ = ["SIMILARITY_INDEX", "TABLE", "Chunks", "EmbeddingTable", "key_of", "user_of"]
+__all__ = [
+    "SIMILARITY_INDEX",
+    "TABLE",
+    "Chunks",
+    "EmbeddingTable",
+    "RowFormat",
+    "key_of",
+    "user_of",
+]
 
 TABLE: Final = "conversation-embeddings"
 SIMILARITY_INDEX: Final = "SimilarityIndex"
@@ -49,23 +56,46 @@ class Chunks:
         }
 
 
+class RowFormat(Protocol):
+    """How vectors stand in the rows of a table; every table has the same keys."""
+
+    @property
+    def session_attribute(self) -> str:
+        """Attribute from which ``session_of`` tells the session."""
+        ...
+
+    def items(self, records: Sequence[tuple[str, EncodedRecord]]) -> list[Item]:
+        """Return the rows of pairs of user and record, as botocore takes them."""
+        ...
+
+    def records(self, items: Sequence[Item]) -> list[EncodedRecord]:
+        """Return the records of rows that were read.
+
+        Raises:
+            CorruptError: one is not what was written.
+        """
+        ...
+
+    def session_of(self, item: Item) -> str:
+        """Return the session of a row that was read without its vector.
+
+        Raises:
+            CorruptError: it is not what was written.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EmbeddingTable:
     """One table, as an index uses it."""
 
-    model: type[EmbeddingRow]
+    name: str
     client: DynamoClient
     access: RowAccess
     side_by_side: SideBySide
     chunks: Chunks
-    codec: VectorCodec
+    rows: RowFormat
     spec: IndexSpec
-
-    @property
-    def name(self) -> str:
-        """Its whole name."""
-        name: str = self.model.Meta.table_name
-        return name
 
 
 def key_of(row: Item) -> Item:

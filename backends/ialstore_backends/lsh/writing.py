@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from ialstore.errors import IalStoreError, Outcome, PartialWriteError
 from ialstore_backends.dynamodb.access import UnwrittenError, put_request
 from ialstore_backends.dynamodb.rows import is_live
-from ialstore_backends.lsh.rows import items_of, session_of
 from ialstore_backends.lsh.table import key_of
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class EmbeddingWriter:
             PartialWriteError: some of several may not be stored.
         """
         table = self._table
-        items = items_of(records, table.model, table.chunks, table.codec)
+        items = table.rows.items(records)
         if len(items) == 1:
             table.client.call(op, "PutItem", {"TableName": table.name, "Item": items[0]})
             return
@@ -67,7 +66,7 @@ class EmbeddingWriter:
             rows = (
                 row
                 for row in self._reader.rows_of_chunk(op, partition, whole=False)
-                if session_id is None or session_of(row) == session_id
+                if session_id is None or self._table.rows.session_of(row) == session_id
             )
             while batch := list(islice(rows, _PAGE)):
                 removed += self.delete(op, [key_of(row) for row in batch])

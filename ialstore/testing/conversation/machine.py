@@ -381,12 +381,12 @@ class DisturbedMachine(ConversationMachine):
 def run_machine(
     make_store: MakeStore, disturbances: Sequence[Callable[[], object]] = (), **changed: Any
 ) -> None:
-    """Run the machine on a store; ``changed`` are settings of Hypothesis.
+    """Run the machine on a store.
 
     Args:
         make_store: opens the store; called again it opens the same one, if it is durable.
         disturbances: what may happen beside the store, without any answer changing.
-        changed: in place of those of the profile.
+        changed: ``share`` of the profile's runs, and settings of Hypothesis in place of its own.
     """
     base = DisturbedMachine if disturbances else ConversationMachine
     members = {"make_store": staticmethod(make_store), "disturbances": tuple(disturbances)}
@@ -407,5 +407,4 @@ class Machine(ConversationSuiteBase):
         with open_store() as store:
             if not store.capabilities.writable:
                 pytest.skip("capabilities.writable is false: this test writes")
-        runs = max(1, round(profile().machine_examples * self.MACHINE_SHARE))
-        run_machine(open_store, disturbances, max_examples=runs)
+        run_machine(open_store, disturbances, share=self.MACHINE_SHARE)

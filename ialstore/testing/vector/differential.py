@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import count, cycle
 from operator import methodcaller
 from statistics import fmean
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import pytest
 from hypothesis import strategies as st
@@ -306,6 +306,9 @@ class DifferentialMachine(RuleBasedStateMachine):
 class VectorDifferentialSuite:
     """Inherit from it and define the fixture ``make_indexes``."""
 
+    MACHINE_SHARE: ClassVar[float] = 1 / 3
+    """Of the profile's runs: each step asks several indexes."""
+
     @pytest.fixture
     def make_indexes(self) -> Mapping[str, MakeIndex]:
         """Return functions that open the indexes, by name; define it in your subclass.
@@ -341,9 +344,7 @@ class VectorDifferentialSuite:
             pass
 
         Machine.places = places
-        chosen = profile()
-        examples = max(1, chosen.machine_examples // 3)  # each step asks several indexes
-        run_state_machine_as_test(Machine, settings=chosen.machine(max_examples=examples))
+        run_state_machine_as_test(Machine, settings=profile().machine(self.MACHINE_SHARE))
 
     def test_all_find_the_same_in_a_crowd(self, places: Places) -> None:
         """V3, V4, V5, V6: exact ones up to ties, others with the recall that they stand for."""

@@ -338,5 +338,4 @@ class MachineChapter(VectorSuiteBase):
                 opener(make_index, settle, spec_of(metric), clock, opened), settle, opened
             )
 
-        runs = max(1, round(profile().machine_examples * self.MACHINE_SHARE))
-        run_state_machine_as_test(Machine, settings=profile().machine(max_examples=runs))
+        run_state_machine_as_test(Machine, settings=profile().machine(self.MACHINE_SHARE))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ialstore.ids import Role, id_time
 from ialstore.limits import MAX_GET
+from ialstore.recall import TOLERANCE, Best, tolerances, true_scores
 from ialstore.testing.pages import pages
 from ialstore.testing.vector.base import USER
 from ialstore.vector import VectorIndex
@@ -38,38 +39,7 @@ __all__ = [
 
 Vector = NDArray[np.float64]
 
-TOLERANCE: Final = 1e-5
 _ALL: Final = Where()
-
-
-def true_scores(metric: str, query: Vector, vectors: Vector) -> Vector:
-    """Return the scores of rows, shape (n,)."""
-    if metric == "euclidean":
-        return -_lengths(vectors - query)
-    products: Vector = np.sum(vectors * query, axis=1)
-    if metric == "dot":
-        return products
-    # The lengths divide one after the other: their product may leave the range of float64.
-    return products / _lengths(vectors) / float(np.linalg.norm(query))
-
-
-def tolerances(metric: str, query: Vector, vectors: Vector, error: float = 0.0) -> Vector:
-    """Return how far the score of each row may lie from the true one, shape (n,).
-
-    Where the index keeps other vectors, ``error`` bounds their relative distance from the rows.
-
-    1e-5 * max(1, |q| |v|), where cosine compares directions, so that both lengths are 1. A distance
-    may also be off by 1e-5 of itself: between a long vector and a short one it is as large as the
-    long one, of which float32 keeps seven digits, while the product of the lengths may be 1.
-    """
-    if metric == "cosine":  # a vector that is off by an error below 1 points at most pi/2 of it off
-        return np.full(len(vectors), TOLERANCE + np.pi / 2 * error)
-    lengths = _lengths(vectors)
-    products = lengths * float(np.linalg.norm(query))
-    if metric == "dot":
-        return TOLERANCE * np.maximum(1.0, products) + error * products
-    sizes = np.maximum(1.0, np.maximum(products, _lengths(vectors - query)))
-    return TOLERANCE * sizes + error * lengths
 
 
 def _lengths(vectors: Vector) -> Vector:
@@ -239,7 +209,8 @@ class Oracle:
                 f"to the vector that get returns"
             )
         places = [place_of[hit.id] for hit in result]
-        recall = _recall(places, scores, allowed, np.array(passing, bool), k)
+        kept = np.array(passing, bool)
+        recall = Best.of(scores[kept], allowed[kept], k).recall(scores[places], allowed[places])
         if said.exact:
             assert recall == 1, (
                 f"V3, V6: an exact index returned other than the {k} nearest under {where}: "
@@ -260,25 +231,3 @@ def assert_in_order(hits: Sequence[Hit], k: int) -> None:
     assert len({hit.id for hit in hits}) == len(hits), "V3: an id was returned twice"
     order = [(-hit.score, hit.id) for hit in hits]
     assert all(one < other for one, other in pairwise(order)), "V4: sorted by (-score, id)"
-
-
-def _recall(
-    places: Sequence[int], scores: Vector, allowed: Vector, passing: NDArray[np.bool_], k: int
-) -> float:
-    """Return the share of the best k that was found; which of equals stand there is open.
-
-    Scores may be off by what is allowed: what surely belongs to the best must be found, and the
-    places left are open to all that may belong.
-    """
-    count = min(k, int(passing.sum()))
-    if not count:
-        return 1.0
-    low, high = scores - allowed, scores + allowed
-    must = passing.copy()
-    if int(passing.sum()) > k:
-        must &= low > np.sort(high[passing])[-k - 1]
-    may = passing & ~must & (high >= np.sort(low[passing])[-count])
-    found = np.zeros(len(scores), bool)
-    found[list(places)] = True
-    tied = min(int((may & found).sum()), count - int(must.sum()))
-    return (int((must & found).sum()) + tied) / count

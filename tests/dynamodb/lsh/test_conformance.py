@@ -35,7 +35,7 @@ def opener(prefix: str, server: RunningServer, **options: Any) -> MakeIndex:
 class TestDynoxide(VectorIndexSuite):
     """Searches go through the index, which the emulators keep up with the table."""
 
-    MACHINE_SHARE = 1 / 3
+    MACHINE_SHARE = 1 / 6
 
     @pytest.fixture
     def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
@@ -44,6 +44,16 @@ class TestDynoxide(VectorIndexSuite):
     @pytest.fixture
     def settle(self) -> Settle:
         return lambda _: None
+
+
+class TestPacked(VectorIndexSuite):
+    """The layout ``packed``."""
+
+    MACHINE_SHARE = 1 / 3
+
+    @pytest.fixture
+    def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
+        return opener(prefix, dynoxide, layout="packed", chunks=2)
 
 
 class TestDynamoDBLocal(  # pytest begins with the last
@@ -58,6 +68,8 @@ class TestDynamoDBLocal(  # pytest begins with the last
 
 class TestBesideExactSearch(VectorDifferentialSuite):
     """Both ways of a search beside an index that is exact."""
+
+    MACHINE_SHARE = 1 / 10
 
     @pytest.fixture
     def make_indexes(self, dynoxide: RunningServer, prefix: str) -> Mapping[str, MakeIndex]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,6 +15,7 @@ from ialstore.testing.specs import spec_of
 from ialstore.testing.vector.base import X
 from ialstore.url import StoreURL
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
+from ialstore_backends.lsh.table import EmbeddingTable
 from tests.dynamodb.iam import allows
 
 HOSTILE = ["u", "u1", "*", "?", "$", "${*}", "u#", "u%23", "u*", "é\n"]
@@ -67,10 +68,10 @@ def mend(index: LshDynamoIndex, user: str, record: Any) -> None:
     """Let optimize write a code."""
     one = record(X)
     index.upsert(user, [one])
-    key = index._table.chunks.key(user, one.id)  # noqa: SLF001 - where the row lies
+    key = cast("EmbeddingTable", index._table).chunks.key(user, one.id)  # noqa: SLF001 - where the row lies
     params = {"TableName": index.table, "Key": key, "UpdateExpression": "REMOVE similarity_hash"}
     with index._operation("optimize", renewable=True) as op:  # noqa: SLF001 - as above
-        index._client.call(op, "UpdateItem", params)  # noqa: SLF001 - as above
+        index._table.client.call(op, "UpdateItem", params)  # noqa: SLF001 - as above
     index.optimize(user)
 
 

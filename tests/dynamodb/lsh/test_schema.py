@@ -42,6 +42,23 @@ def test_the_table_is_that_of_the_design(server: RunningServer, prefix: str) -> 
     assert set(one["Projection"]["NonKeyAttributes"]) == {"vector_compressed", "metadata"}
 
 
+def test_a_packed_table_has_no_index(dynoxide: RunningServer, prefix: str) -> None:
+    """Its codes lie in rows; and neither layout is taken for the other."""
+    packed = LshOptions(endpoint=dynoxide.endpoint, layout="packed")
+    with LshDynamoIndex(prefix, SPEC, packed) as index:
+        index.setup()
+        assert index.check() == []
+    found = client(dynoxide).describe_table(TableName=index.table)["Table"]
+    assert "GlobalSecondaryIndexes" not in found
+    with LshDynamoIndex(prefix, SPEC, replace(packed, layout="gsi")) as other:
+        assert other.check() == [
+            f"{index.table}: layout is packed, not gsi",
+            f"{index.table}: index SimilarityIndex is missing",
+        ]
+        with pytest.raises(ConfigurationError, match="layout is packed, not gsi"):
+            other.count("u")
+
+
 @pytest.mark.parametrize(
     ("changed", "difference"),
     [({"chunks": 4}, "chunks is 3, not 4"), ({"codec": "float16"}, "codec is int8, not float16")],
@@ -133,7 +150,8 @@ def test_a_newer_format_is_refused(
 @pytest.mark.parametrize(
     ("query", "fault"),
     [
-        ("layout=packed", "gsi"),
+        ("layout=flat", "packed"),
+        ("cache_bytes=-1", "cache_bytes must be at least 0"),
         ("chunks=0", "chunks must be 1 to 100"),
         ("chunks=101", "chunks must be 1 to 100"),
         ("codec=int4", "int8"),

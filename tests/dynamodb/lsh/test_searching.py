@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +20,8 @@ from ialstore.testing.vector.base import USER, X, Y, Z
 from ialstore.testing.vector.crowd import crowd, queries
 from ialstore.testing.vector.oracle import Oracle
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
+from ialstore_backends.lsh.gsi_layout import GsiLayout
+from ialstore_backends.lsh.table import EmbeddingTable
 
 STRONG, EVENTUAL = Consistency.STRONG, Consistency.EVENTUAL
 
@@ -38,7 +40,7 @@ def client(dynoxide: RunningServer) -> Any:
 
 
 def key(index: LshDynamoIndex, one: str) -> dict[str, Any]:
-    return index._table.chunks.key(USER, one)  # noqa: SLF001 - where the row lies
+    return cast("EmbeddingTable", index._table).chunks.key(USER, one)  # noqa: SLF001 - where the row lies
 
 
 def test_a_strong_search_reads_rows_and_an_eventual_one_the_index(
@@ -107,7 +109,7 @@ def test_an_entry_that_is_behind_its_row_is_corrected(
         """Show the index as it was before the changes."""
         if request.operation != "Query":
             return None
-        return Rewrite(lambda body: before.setdefault(request.body, body))
+        return Rewrite(reply=lambda body: before.setdefault(request.body, body))
 
     before: dict[bytes, bytes] = {}
     with FaultProxy(dynoxide.port) as proxy:
@@ -182,14 +184,15 @@ def test_optimize_leaves_what_changed_meanwhile(
         UpdateExpression="REMOVE similarity_hash",
     )
     clock.advance(2)
-    rows = index._reader.rows_of_chunk  # noqa: SLF001 - where a writer comes in between
+    reader = cast("GsiLayout", index._layout)._reader  # noqa: SLF001 - a writer comes in between
+    rows = reader.rows_of_chunk
 
     def write_first(*args: Any, **given: Any) -> Any:
         found = list(rows(*args, **given))
         index.upsert(USER, [record(X, id=brief.id), record(Z, id=other.id)])
         return iter(found)
 
-    index._reader.rows_of_chunk = write_first  # type: ignore[method-assign]  # noqa: SLF001 - as above
+    reader.rows_of_chunk = write_first  # type: ignore[method-assign]
     assert index.optimize(USER).removed == 0
     assert index.count(USER) == 2
     assert [hit.id for hit in index.search(USER, Z, 1, consistency=EVENTUAL)] == [other.id]
@@ -242,7 +245,7 @@ def test_listings_go_over_many_pages(
 ) -> None:
     """V7: one chunk may hold most of a page, or expired ones alone."""
     some = [record(X) for _ in range(400)]
-    lopsided = [one for one in some if index._table.chunks.of(USER, one.id).endswith("#0")]  # noqa: SLF001 - as above
+    lopsided = [one for one in some if key(index, one.id)["user_chunk"]["S"].endswith("#0")]
     brief = [record(X, expires_at=clock.now + timedelta(seconds=1)) for _ in range(40)]
     index.upsert(USER, [*lopsided, *brief])
     clock.advance(1)

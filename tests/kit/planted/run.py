@@ -13,12 +13,14 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from unittest import mock
 
 import pytest
 
+from ialstore.testing.profiles import PROFILES
 from tests.kit.planted.registry import Fault, everything
 
 SUITES: Final = Path(__file__).with_name("suites.py")
@@ -57,7 +59,8 @@ def run_kit(store: str, tests: Iterable[str] = ()) -> Outcome:
     """
     suite = f"{SUITES}::Test{store}"
     outcome = Outcome()
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    hasty = mock.patch.dict(PROFILES, default=replace(PROFILES["default"], shrink=False))
+    with hasty, contextlib.redirect_stdout(io.StringIO()) as said:
         code = pytest.main(
             [*OPTIONS, f"--rootdir={ROOT}", *([f"{suite}::{one}" for one in tests] or [suite])],
             plugins=[outcome],

@@ -7,11 +7,13 @@ on every platform. What the six bits lose is a twentieth of what the code lost.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ialstore_backends.lsh.packed.entries import keys_of
 from ialstore_backends.lsh.packed.rotation import rotation
 
 if TYPE_CHECKING:
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 
     from ialstore_backends.lsh.packed.entries import Entries, EntryFormat, Floats
 
-__all__ = ["Codes", "Query", "bit_counts", "prepare"]
+__all__ = ["Codes", "Query", "bit_counts", "directions", "prepare"]
 
 _PLANES: Final = 6
+_LEAST_STRENGTH: Final = 2.0**-60
+_LONGEST: Final = 2.0**30  # squares of what is longer, divided by the least strength, overflow
 _TABLE: Final = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
 
 
@@ -62,6 +66,15 @@ class Query:
     factor: float
 
 
+def directions(vectors: Floats, metric: str) -> Floats:
+    """Return vectors as they are encoded: of length 1 under cosine, else no longer than 2^30."""
+    wide = vectors.astype(np.float64)
+    lengths = np.sqrt(np.square(wide).sum(axis=-1, keepdims=True))
+    if metric == "cosine":
+        return np.asarray(wide / lengths, np.float32)
+    return np.asarray(wide * np.minimum(1, _LONGEST / np.maximum(lengths, 1)), np.float32)
+
+
 def prepare(vector: Floats, mean: Floats, metric: str) -> Query:
     """Return a query for codes with this rotated mean.
 
@@ -69,12 +82,10 @@ def prepare(vector: Floats, mean: Floats, metric: str) -> Query:
     ``(|p|^2 - distance^2) / |p|`` with p the query less the mean, the distance under cosine that
     of the directions. They rank as the scores do.
     """
-    wide = rotation(len(vector)).apply(vector).astype(np.float64)
-    if metric == "cosine":
-        wide /= np.sqrt(wide.dot(wide))
+    wide = rotation(len(vector)).apply(directions(vector, metric)).astype(np.float64)
     if metric != "dot":
         wide -= mean
-    strength = float(np.sqrt(wide.dot(wide))) or 1.0
+    strength = max(float(np.sqrt(wide.dot(wide))), _LEAST_STRENGTH)
     unit = (wide / strength).astype(np.float32)
     offset = float(unit @ mean) if metric == "dot" else 0.0
     low = float(unit.min())
@@ -86,29 +97,39 @@ def prepare(vector: Floats, mean: Floats, metric: str) -> Query:
 
 
 class Codes:
-    """Entries in the form in which they are searched: about 70 bytes each at 384 dimensions."""
+    """Entries in the form in which they are searched: about 76 bytes each at 384 dimensions."""
 
     def __init__(self, layout: EntryFormat, entries: Entries) -> None:
         self.layout = layout
-        self.tags: NDArray[np.uint32] = entries["tag"].copy()
-        self.generations: NDArray[np.uint8] = entries["generation"].copy()
+        self.keys: NDArray[np.uint64] = keys_of(entries)
+        self.generations: NDArray[np.uint32] = entries["generation"].copy()
         self.sessions: NDArray[np.uint16] = entries["session"].copy()
         self.about: NDArray[np.uint32] = entries["about"].copy()
         self._words = np.ascontiguousarray(_words(entries["code"]).T)
         self._ones: NDArray[np.uint16] = bit_counts(self._words).sum(axis=0, dtype=np.uint16)
         self.factors = layout.factors(entries)
-        self._squares = None
+        self._squares: Floats | None = None
         if layout.has_length:
             self._squares = np.square(layout.lengths(entries))
 
     def __len__(self) -> int:
-        return len(self.tags)
+        return len(self.keys)
+
+    def with_more(self, more: Codes) -> Codes:
+        """Return these codes and others of the same layout."""
+        made = copy(self)
+        own: dict[str, Any] = vars(self)
+        for name, column in own.items():
+            if isinstance(column, np.ndarray):
+                both: list[NDArray[Any]] = [column, getattr(more, name)]
+                setattr(made, name, np.concatenate(both, axis=-1))
+        return made
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
         columns: list[NDArray[Any] | None] = [
-            self.tags,
+            self.keys,
             self.generations,
             self.sessions,
             self.about,

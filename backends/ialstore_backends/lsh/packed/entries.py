@@ -5,8 +5,9 @@ and 1. Products of queries with y are estimated. Under cosine and euclidean the 
 the mean as well, and the length of y is in the entry, so that a mean that most vectors share (as
 of many embedding models) costs no accuracy.
 
-Entries of many vectors are one structured array, whose bytes are what is stored. A tombstone has
-a tag and a generation only. Of several entries with one tag the newest generation counts.
+Entries of many vectors are one structured array, whose bytes are what is stored. Hour and tag
+together are the key of a vector, from which its row is found. A tombstone has a key and a
+generation only. Of several entries with one key the highest generation counts.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ __all__ = [
     "encode_magnitudes",
     "hour_of",
     "hours",
-    "is_newer",
+    "key_of",
+    "keys_of",
     "newest",
     "optimal_factors",
     "role_codes",
@@ -55,11 +57,12 @@ Entries: TypeAlias = "NDArray[np.void]"
 """Entries as a structured array, shape (n,)."""
 Floats: TypeAlias = "NDArray[np.float32]"
 
-TOMBSTONE_BYTES: Final = 5
-_TOMBSTONE: Final = np.dtype([("tag", "<u4"), ("generation", "u1")])
+TOMBSTONE_BYTES: Final = 12
+_TOMBSTONE: Final = np.dtype([("key", "<u8"), ("generation", "<u4")])
 _ROLE_CODE: Final = {role: code for code, role in enumerate(Role)}
 _TOMBSTONE_ROLE: Final = 7
 LAST_HOUR: Final = (1 << 21) - 1  # in the year 2209; what is later counts as this hour
+_TAG: Final = 0xFFFF_FFFF
 _HOUR_MILLISECONDS: Final = 3_600_000
 _STEPS_PER_OCTAVE: Final = 128  # of magnitudes in two bytes: 0.3 % at most
 _LEAST_EXPONENT: Final = -160
@@ -67,7 +70,6 @@ _FACTOR_STEPS: Final = 18  # an octave, of cosine factors in one byte: 2 % at mo
 _LENGTH_STEPS: Final = 40  # an octave, of lengths in one byte: 0.9 % at most
 _LARGEST_LENGTH: Final = 2.0
 _LIFE_STEPS_PER_OCTAVE: Final = 8
-_HALF: Final = 128  # of the generations
 
 
 @dataclass(frozen=True, eq=True)
@@ -103,7 +105,7 @@ class EntryFormat:
         """The fields of an entry, without gaps."""
         fields: list[Any] = [
             ("tag", "<u4"),
-            ("generation", "u1"),
+            ("generation", "<u4"),
             ("session", "<u2"),
             ("about", "<u4"),
             ("factor", "u1" if self.metric == "cosine" else "<u2"),
@@ -188,8 +190,8 @@ class EntryFormat:
     def _dead(self, element: bytes) -> bytes:
         row = np.zeros(1, self.dtype)
         given = np.frombuffer(element, _TOMBSTONE)
-        row["tag"], row["generation"] = given["tag"], given["generation"]
-        row["about"] = _TOMBSTONE_ROLE << 29
+        row["tag"], row["generation"] = given["key"] & _TAG, given["generation"]
+        row["about"] = _TOMBSTONE_ROLE << 29 | (given["key"] >> 32) << 8
         return row.tobytes()
 
     @property
@@ -210,9 +212,22 @@ def optimal_factors(residuals: Floats, signs: Floats) -> Floats:
     return factors.astype(np.float32)
 
 
-def tombstone(tag: int, generation: int) -> bytes:
-    """Return what removes the entries of a tag up to this generation."""
-    return np.array([(tag, generation % 256)], _TOMBSTONE).tobytes()
+def tombstone(key: int, generation: int) -> bytes:
+    """Return what removes the entries of a key up to this generation."""
+    return np.array([(key, generation)], _TOMBSTONE).tobytes()
+
+
+def key_of(message_id: str, salt: int = 0) -> int:
+    """Return the key of a vector: 21 bits of its hour, and its tag."""
+    return hour_of(message_id) << 32 | tag_of(message_id, salt)
+
+
+def keys_of(entries: Entries) -> NDArray[np.uint64]:
+    """Return the keys of entries and tombstones."""
+    found: NDArray[np.uint64] = hours(entries["about"]).astype(np.uint64)
+    found <<= np.uint64(32)
+    found |= entries["tag"]
+    return found
 
 
 def tag_of(message_id: str, salt: int = 0) -> int:
@@ -275,38 +290,18 @@ def are_expired(column: NDArray[np.uint32], now: int) -> NDArray[np.bool_]:
     return (life > 0) & (until * 3600 <= now)
 
 
-def is_newer(generation: int, other: int) -> bool:
-    """Whether a generation follows another; both wrap at 256 (RFC 1982)."""
-    return 0 < (generation - other) % 256 < _HALF
-
-
 def winners(entries: Entries) -> NDArray[np.intp]:
-    """Return the place of what counts of each tag, tombstones included, by ascending tag.
-
-    Args:
-        entries: cells first, then the segments of the tail in their order, so that generations
-            more than 127 apart are told apart as well.
-    """
-    tags = entries["tag"]
-    order = np.argsort(tags, kind="stable")
-    ordered = tags[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(order)])
-    lengths = np.diff(starts, append=len(order))
-    chosen: NDArray[np.intp] = order[starts]
-    generations = entries["generation"]
-    dead = are_dead(entries["about"])
-    for group in np.flatnonzero(lengths > 1).tolist():
-        best = int(chosen[group])
-        for place in order[starts[group] + 1 : starts[group] + lengths[group]].tolist():
-            same = generations[place] == generations[best]
-            if is_newer(int(generations[place]), int(generations[best])) or (same and dead[place]):
-                best = place
-        chosen[group] = best
+    """Return the place of what counts of each key, tombstones included, by ascending key."""
+    keys = keys_of(entries)
+    order = np.lexsort((are_dead(entries["about"]), entries["generation"], keys))
+    ordered = keys[order]
+    is_last = np.concatenate([ordered[1:] != ordered[:-1], [True]])[: len(order)]
+    chosen: NDArray[np.intp] = order[is_last]
     return chosen
 
 
 def newest(entries: Entries) -> Entries:
-    """Return the entries that count, in their order; none of a tag that is removed."""
+    """Return the entries that count, in their order; none of a key that is removed."""
     places = np.sort(winners(entries))
     found = entries[places]
     return found[~are_dead(found["about"])]

@@ -44,7 +44,7 @@ NEIGHBOURS: Final = 10
 
 _FORMAT: Final = 1
 _LARGEST: Final = 127
-_FIXED: Final = struct.Struct("<BBHHIIIfffffH")  # no padding; the arrays follow
+_FIXED: Final = struct.Struct("<BBHQIIIfffffH")  # no padding; the arrays follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Facts:
     Attributes:
         layout: of the entries; not stored in the head.
         epoch: of the cells; counts rebuilds, wraps at 65,536.
-        version: of the codes; counts the times when everything was encoded again.
+        version: of the codes; another one whenever everything was encoded again.
         segment: number of the first segment of the tail that is not in the cells.
         count: entries in the cells.
         encoded: vectors there were when everything was encoded.
@@ -132,7 +132,7 @@ def encode_head(facts: Facts, cells: Cells) -> bytes:
         _FORMAT,
         facts.flat,
         facts.epoch % 65536,
-        facts.version % 65536,
+        facts.version,
         facts.segment,
         facts.count,
         facts.encoded,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILL",
+    "FIRST",
     "FLAT_CELLS",
     "MIN_TAIL",
     "Rebuilt",
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 MIN_TAIL: Final = 64
-_FIRST: Final = 128  # vectors from which on there is a mean
+FIRST: Final = 128  # vectors from which on there is a mean
 FLAT_CELLS: Final = 6
 _GROWTH: Final = 1.5
 _UNIT_BYTES: Final = 4096
@@ -78,7 +79,7 @@ def tail_limit(layout: EntryFormat, count: int) -> int:
 def due(head: Head | None, layout: EntryFormat, tail: int) -> Literal["merge", "encode"] | None:
     """Return what is to be done about a tail of so many entries."""
     if head is None:
-        return "encode" if tail >= _FIRST else None
+        return "encode" if tail >= FIRST else None
     if tail < tail_limit(layout, head.facts.count):
         return None
     return "encode" if head.facts.count + tail >= _GROWTH * head.facts.encoded else "merge"
@@ -98,7 +99,7 @@ def merge(
     Args:
         head: of the user.
         cells: all entries of all cells.
-        tail: entries and tombstones of the segments merged, in their order.
+        tail: entries and tombstones of the segments merged.
         segment: number of the first segment that is not merged.
         now: seconds since 1970.
         key_bytes: what an item takes besides its entries.
@@ -115,6 +116,7 @@ def encode_all(
     known: Entries,
     head: Head | None,
     *,
+    version: int,
     segment: int,
     key_bytes: int = _KEY_BYTES,
 ) -> Rebuilt:
@@ -125,6 +127,7 @@ def encode_all(
         rotated: the rotated vectors, of unit length under cosine, shape (n, dimension), n > 0.
         known: entries with their tags, generations and what filters need.
         head: of the user so far.
+        version: of the codes, which no other encoding of the user has.
         segment: number of the first segment whose entries are not among them.
         key_bytes: what an item takes besides its entries.
     """
@@ -134,7 +137,7 @@ def encode_all(
     facts = Facts(
         layout,
         epoch=0 if head is None else head.facts.epoch,
-        version=0 if head is None else head.facts.version + 1,
+        version=version,
         segment=segment,
         count=len(entries),
         encoded=len(entries),

@@ -20,6 +20,7 @@ from ialstore_backends.lsh.packed.entries import (
     are_dead,
     are_expired,
     hours,
+    keys_of,
     role_codes,
     winners,
 )
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_EFFORT", "Filter", "Ranking", "Search", "View", "cells_to_read", "rank"]
 
 DEFAULT_EFFORT: Final = 0.5
+_MOSTLY: Final = 0.8  # a smaller share of rows that pass is worth a further round
 _EVERYTHING: Final = 256  # so few codes are all looked at with the whole effort
 _FEW_HITS: Final = 0.4  # a single hit has a window wider by so much: measured
-_UNCALIBRATED: Final = 1.5  # parts of the median factor: two and a half errors of plain codes
+_UNCALIBRATED: Final = 2.0  # parts of the factor: more than three errors of plain codes
 _UNCALIBRATED_ROWS: Final = 48
+_UNCALIBRATED_SHARE: Final = 3 / 8  # of more than are left so for long
 _CELL_STEEPNESS: Final = 3  # a cell is read from so much less on: width to this power
 _STEEPNESS: Final = 6.0  # how much wider thresholds are at the whole effort: 1 + 6 / 2 times
 
@@ -87,12 +90,13 @@ class Filter:
 
 
 class View:
-    """All codes that a search sees: those of cells, and the tail, of each tag the newest."""
+    """All codes that a search sees: those of cells, and the tail, of each key the newest."""
 
     def __init__(self, layout: EntryFormat, cells: Codes, tail: Entries) -> None:
-        again = np.flatnonzero(np.isin(cells.tags, tail["tag"]))
+        again = np.flatnonzero(np.isin(cells.keys, keys_of(tail)))
         before = np.zeros(len(again), layout.dtype)
-        before["tag"], before["generation"] = cells.tags[again], cells.generations[again]
+        before["tag"] = (cells.keys[again] & np.uint64(0xFFFF_FFFF)).astype(np.uint32)
+        before["generation"], before["about"] = cells.generations[again], cells.about[again]
         chosen = np.sort(winners(np.concatenate([before, tail])))
         from_cells = chosen < len(again)
         self.cells = cells
@@ -106,9 +110,9 @@ class View:
         return int(self.alive.sum()) + len(self.tail)
 
     @property
-    def median_factor(self) -> float:
-        """The median factor of the tail; zero of none."""
-        return float(np.median(self.tail.factors)) if len(self.tail) else 0.0
+    def large_factor(self) -> float:
+        """The factor that one in ten of the tail exceeds; zero of none."""
+        return float(np.quantile(self.tail.factors, 0.9)) if len(self.tail) else 0.0
 
     def share(self, chosen: Filter) -> float:
         """Return which share of the codes a filter lets through, never quite none."""
@@ -123,37 +127,57 @@ class View:
 
 @dataclass(slots=True, eq=False)
 class Ranking:
-    """Tags by falling estimate, and how far they have been looked at.
+    """Keys by falling estimate, and how far they have been looked at.
 
     Attributes:
-        tags: of what passes the filter, best first, as far as they may be needed.
+        keys: of what passes the filter, best first, as far as they may be needed.
         examined: codes that passed.
-        first: rows of the first round.
+        estimates: of the keys.
+        delta: how far below the k-th best an estimate may lie and still be looked at.
+        most: rows looked at, at most, of k hits.
         k: hits wanted.
         done: rows asked for so far.
+        is_cut: whether more keys were wanted than there are here.
     """
 
-    tags: NDArray[np.uint32]
+    keys: NDArray[np.uint64]
     examined: int
-    first: int
+    estimates: Floats
+    delta: float
+    most: int
     k: int
     done: int = field(default=0)
+    is_cut: bool = field(default=False)
 
     def next_rows(self, hits: int) -> list[int]:
-        """Return the tags of the rows to read next; none when the search is over.
+        """Return the keys of the rows to read next; none when the search is over.
 
         Args:
             hits: rows read so far that are there and pass the filter.
         """
         if self.done == 0:
-            more = self.first
-        elif hits < self.k:
-            more = 2 * (self.k - hits)
+            until = self._until(1.0)
+        elif hits < _MOSTLY * self.done:  # the filter keeps out much that codes let through
+            until = self._until(self.done / max(hits, 1))
         else:
-            return []
-        found: list[int] = self.tags[self.done : self.done + more].tolist()
+            until = self.done
+        if self.done and hits < self.k:
+            until = max(until, self.done + 2 * (self.k - hits))
+        self.is_cut = until > len(self.keys)
+        found: list[int] = self.keys[self.done : until].tolist()
         self.done += len(found)
         return found
+
+    def _until(self, share: float) -> int:
+        """Return how many rows to look at when one in ``share`` passes the filter."""
+        place = min(math.ceil(self.k * share), len(self.keys)) - 1
+        if place < 0:
+            return 0
+        least = float(self.estimates[place]) - self.delta
+        near = int(np.searchsorted(-self.estimates, -least, side="right"))
+        # That all are near says nothing of those that are not here.
+        near = near if near < len(self.keys) else self.examined
+        return min(near, math.ceil(self.most * share))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,7 +220,14 @@ def cells_to_read(
     return [cell for cell in order[:count].tolist() if cell not in held]
 
 
-def rank(view: View, search: Search, calibration: Calibration | None, *, complete: bool) -> Ranking:
+def rank(
+    view: View,
+    search: Search,
+    calibration: Calibration | None,
+    *,
+    complete: bool,
+    at_least: int = 0,
+) -> Ranking:
     """Return what to look at.
 
     Args:
@@ -204,14 +235,16 @@ def rank(view: View, search: Search, calibration: Calibration | None, *, complet
         search: what is searched for.
         calibration: of the head; None of a user who has none yet.
         complete: whether the view has all cells.
+        at_least: keys that the ranking has, as long as there are so many.
     """
     k, effort = search.k, search.effort
-    tags, estimates = _estimates(view, search)
-    examined = len(tags)
+    keys, estimates = _estimates(view, search)
+    examined = len(keys)
     wide = _width(effort)
     if calibration is None:
-        window = _UNCALIBRATED * search.query.factor * view.median_factor
-        calibration = Calibration(1.0, 0.0, window, window, _UNCALIBRATED_ROWS)
+        window = _UNCALIBRATED * search.query.factor * view.large_factor
+        rows = max(_UNCALIBRATED_ROWS, math.ceil(examined * _UNCALIBRATED_SHARE))
+        calibration = Calibration(1.0, 0.0, window, window, rows)
     # Few hits need more rows each: an error moves a hit past more of its neighbours.
     share = k / NEIGHBOURS if k >= NEIGHBOURS else math.sqrt(k / NEIGHBOURS)
     most = math.ceil(max(k, calibration.most * share * max(1.0, wide)))
@@ -219,29 +252,28 @@ def rank(view: View, search: Search, calibration: Calibration | None, *, complet
     delta *= max(1.0, 1 - _FEW_HITS * math.log10(k / NEIGHBOURS))
     if effort == 1 and examined <= _EVERYTHING:
         most, delta = max(most, _EVERYTHING), math.inf
-    reserve = min(examined, most + 4 * k)  # for rows that turn out to be gone
+    # For rows that turn out to be gone.
+    reserve = min(examined, max(most + 4 * k, at_least))
     if reserve < examined:
         best = np.argpartition(-estimates, reserve - 1)[:reserve]
-        tags, estimates = tags[best], estimates[best]
-    order = np.lexsort((tags, -estimates))
-    tags, estimates = tags[order], estimates[order]
-    least = float(estimates[min(k, examined) - 1]) - delta if examined else 0.0
-    first = min(int(np.searchsorted(-estimates, -least, side="right")), most)
-    return Ranking(tags, examined, first, k)
+        keys, estimates = keys[best], estimates[best]
+    order = np.lexsort((keys, -estimates))
+    keys, estimates = keys[order], estimates[order]
+    return Ranking(keys, examined, estimates, delta, most, k)
 
 
-def _estimates(view: View, search: Search) -> tuple[NDArray[np.uint32], Floats]:
-    """Return tags and estimates of the codes that pass."""
+def _estimates(view: View, search: Search) -> tuple[NDArray[np.uint64], Floats]:
+    """Return keys and estimates of the codes that pass."""
     parts = [
-        (codes.tags[passes], codes.estimates(search.query)[passes])
+        (codes.keys[passes], codes.estimates(search.query)[passes])
         for codes, passes in zip(
             (view.cells, view.tail), view.passing(search.chosen, search.k), strict=True
         )
         if passes.any()
     ]
     if not parts:
-        return np.zeros(0, np.uint32), np.zeros(0, np.float32)
-    return np.concatenate([tags for tags, _ in parts]), np.concatenate([one for _, one in parts])
+        return np.zeros(0, np.uint64), np.zeros(0, np.float32)
+    return np.concatenate([keys for keys, _ in parts]), np.concatenate([one for _, one in parts])
 
 
 def _width(effort: float | None) -> float:

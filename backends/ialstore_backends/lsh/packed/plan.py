@@ -1,0 +1,208 @@
+"""The search of the layout ``packed``: codes first, then the rows of the best.
+
+Rows decide on score, text, expiry and filters; codes only on which rows are read. Where fewer than
+k are found among the codes of the cells read, the others are read as well: a search is short only
+where there is no more. With the whole effort, every row is read, and the search is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+
+from ialstore.errors import UnavailableError
+from ialstore.ids import HIGHEST_ID, LOWEST_ID, Role
+from ialstore_backends._exact import ExactMatrix
+from ialstore_backends.lsh.packed.codes import prepare
+from ialstore_backends.lsh.packed.entries import LAST_HOUR, hour_of, session_code
+from ialstore_backends.lsh.packed.rows import packed_records
+from ialstore_backends.lsh.packed.searching import Filter, Search, cells_to_read, rank
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ialstore.vector_model import EncodedRecord, IndexSpec, SearchQuery
+    from ialstore_backends._exact import Ranking
+    from ialstore_backends.dynamodb.table import Item
+    from ialstore_backends.lsh.packed.cache import Snapshot
+
+__all__ = ["MIN_RECALL", "Found", "PackedSearch", "Source"]
+
+MIN_RECALL: Final = 0.9
+_ROLE_CODE: Final = {role: code for code, role in enumerate(Role)}
+_TRIES: Final = 6
+_MORE: Final = 8  # times as many keys are ranked when all that were have been looked at
+
+
+class Source(Protocol):
+    """Where codes and rows of one call come from."""
+
+    def snapshot(self, user_id: str) -> Snapshot:
+        """Return what is held of a user and what is new of the tail."""
+        ...
+
+    def fresh(self, user_id: str) -> Snapshot:
+        """Return head and tail, read anew."""
+        ...
+
+    def with_cells(
+        self, user_id: str, snapshot: Snapshot, numbers: Sequence[int]
+    ) -> Snapshot | None:
+        """Return a snapshot that holds further cells; None if they are there no longer."""
+        ...
+
+    def keep(self, user_id: str, snapshot: Snapshot) -> None:
+        """Hold a snapshot for the next search."""
+        ...
+
+    def by_keys(self, user_id: str, keys: Sequence[int]) -> list[EncodedRecord]:
+        """Return the records under keys."""
+        ...
+
+    def all(self, user_id: str, lower: str, upper: str) -> list[Item]:
+        """Return rows by the hours of ids."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found, and how.
+
+    Attributes:
+        ranking: the best.
+        plan: ``rows`` or ``codes``.
+        examined: codes that were looked at.
+        cells: that were read.
+        rows: that were read.
+    """
+
+    ranking: Ranking
+    plan: str
+    examined: int = 0
+    cells: int = 0
+    rows: int = 0
+
+
+class PackedSearch:
+    """Searches the vectors of a user."""
+
+    def __init__(self, spec: IndexSpec) -> None:
+        self._spec = spec
+
+    def run(self, source: Source, query: SearchQuery, now: int) -> Found:
+        """Return the nearest; see ``VectorIndex._search``."""
+        if query.effort == 1:
+            rows = source.all(query.user_id, query.lower, query.upper)
+            matrix = ExactMatrix(self._spec)
+            _put(matrix, packed_records(rows, self._spec))
+            return Found(matrix.search(query, now), "rows", rows=len(rows))
+        snapshot = source.snapshot(query.user_id)
+        for _ in range(_TRIES):
+            found = _Run(self._spec, source, query, now, snapshot).found()
+            if found is not None:
+                return found
+            snapshot = source.fresh(query.user_id)
+        raise UnavailableError("the codes of the user are being rewritten", retryable=True)
+
+
+class _Run:
+    """One search of one snapshot, which grows by cells."""
+
+    def __init__(
+        self, spec: IndexSpec, source: Source, query: SearchQuery, now: int, snapshot: Snapshot
+    ) -> None:
+        self._source = source
+        self._query = query
+        self._now = now
+        self._snapshot = snapshot
+        self._search = Search(
+            prepare(query.vector, snapshot.mean, spec.metric),
+            query.k,
+            query.effort,
+            _filter_of(query, now),
+        )
+        self._matrix = ExactMatrix(spec)
+        self._fetched: set[int] = set()
+        self._cells = 0
+
+    def found(self) -> Found | None:
+        """Return what is found; None if cells were there no longer."""
+        if not self._read_likely_cells():
+            return None
+        ranking, examined = self._look()
+        while len(ranking.places) < self._query.k and not self._snapshot.is_complete:
+            if not self._read(self._others()):
+                return None
+            ranking, examined = self._look()
+        self._source.keep(self._query.user_id, self._snapshot)
+        return Found(ranking, "codes", examined, self._cells, len(self._fetched))
+
+    def _read_likely_cells(self) -> bool:
+        """Read the cells that are worth it; the share that passes shows only with their codes."""
+        share = 2.0
+        while not self._snapshot.is_complete:
+            head, held = self._snapshot.head, self._snapshot.held
+            now = self._snapshot.view.share(self._search.chosen) if len(self._snapshot.view) else 1
+            if now >= share or head is None:
+                break
+            share = now
+            if not self._read(cells_to_read(head, self._search, held, share)):
+                return False
+        return True
+
+    def _others(self) -> list[int]:
+        head = self._snapshot.head
+        count = 0 if head is None else len(head.cells.sizes)
+        return [number for number in range(count) if number not in self._snapshot.held]
+
+    def _read(self, numbers: Sequence[int]) -> bool:
+        grown = self._source.with_cells(self._query.user_id, self._snapshot, numbers)
+        if grown is None:
+            return False
+        self._snapshot = grown
+        self._cells += len(numbers)
+        return True
+
+    def _look(self) -> tuple[Ranking, int]:
+        """Read the rows that may be among the best; return the best, and the codes looked at."""
+        query, snapshot = self._query, self._snapshot
+        calibration = None if snapshot.head is None else snapshot.head.facts.calibration
+        at_least = 0
+        while True:
+            order = rank(
+                snapshot.view,
+                self._search,
+                calibration,
+                complete=snapshot.is_complete,
+                at_least=at_least,
+            )
+            best = self._matrix.search(query, self._now)
+            while keys := order.next_rows(best.examined):
+                wanted = [key for key in keys if key not in self._fetched]
+                if wanted:
+                    _put(self._matrix, self._source.by_keys(query.user_id, wanted))
+                    self._fetched.update(wanted)
+                    best = self._matrix.search(query, self._now)
+            if not order.is_cut or len(order.keys) == order.examined:
+                return best, order.examined
+            at_least = _MORE * len(order.keys)
+
+
+def _filter_of(query: SearchQuery, now: int) -> Filter:
+    return Filter(
+        session=None if query.session_id is None else session_code(query.session_id),
+        exclude=(
+            None if query.exclude_session_id is None else session_code(query.exclude_session_id)
+        ),
+        roles=None if query.roles is None else frozenset(_ROLE_CODE[one] for one in query.roles),
+        first_hour=0 if query.lower == LOWEST_ID else hour_of(query.lower),
+        last_hour=LAST_HOUR if query.upper == HIGHEST_ID else hour_of(query.upper),
+        now=now,
+    )
+
+
+def _put(matrix: ExactMatrix, records: Sequence[EncodedRecord]) -> None:
+    if records:
+        matrix.put(list(records), np.array([record.vector for record in records], np.float32))

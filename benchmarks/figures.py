@@ -1,0 +1,216 @@
+"""Writes what benchmarks found into the documents, so that none says what no run found.
+
+Each ``benchmarks/results/NAME.json`` is what a benchmark kept with ``--json``. In README.md and
+docs/*.md this replaces what stands between two marks:
+
+    <!-- table NAME: TABLE -->        a table, and the command that made it
+    <!-- /table -->
+    <!-- fig NAME: FIGURE -->12.3<!-- /fig -->        one figure, in a line of text
+
+It also writes benchmarks/results/index.html: all tables, with pictures. ``make figures`` runs it,
+and tests/unit/test_figures.py fails when a document differs from the results.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from _report import RESULTS, Bars, Table, text_of
+
+__all__ = ["Results", "pages"]
+
+ROOT: Final = Path(__file__).parents[1]
+INDEX: Final = RESULTS / "index.html"
+_TABLE: Final = re.compile(r"(<!-- table (\w+): (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+_FIGURE: Final = re.compile(r"(<!-- fig (\w+): ([^>]+?) -->)[^<]*(<!-- /fig -->)")
+_STYLE: Final = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
+  color: #1b1f24; background: #fff }
+h2 { margin-top: 3rem; border-top: 1px solid #d0d7de; padding-top: 1.5rem }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums }
+caption { text-align: left; font-weight: 600; padding: 1rem 0 .4rem }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #d0d7de; text-align: left }
+td.number { text-align: right }
+.from { color: #57606a; font-size: 14px }
+svg { max-width: 100%; height: auto }
+"""
+
+
+class UnknownFigureError(Exception):
+    """A document asks for what no benchmark has kept."""
+
+
+class Results:
+    """All that benchmarks have kept.
+
+    Args:
+        folder: of the JSON files.
+    """
+
+    def __init__(self, folder: Path = RESULTS) -> None:
+        self.files = sorted(folder.glob("*.json"))
+        self.by_name: dict[str, dict[str, Any]] = {
+            one.stem: json.loads(one.read_text(encoding="utf-8")) for one in self.files
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the files: what a page was made of."""
+        return sha256(b"".join(one.read_bytes() for one in self.files)).hexdigest()
+
+    def written(self, page: str) -> str:
+        """Return a page with tables and figures replaced.
+
+        Raises:
+            UnknownFigureError: there is none of a name.
+        """
+        page = _TABLE.sub(lambda m: m[1] + self._table(m[2], m[3]) + m[4], page)
+        return _FIGURE.sub(lambda m: m[1] + self._figure(m[2], m[3]) + m[4], page)
+
+    def _table(self, name: str, key: str) -> str:
+        result = self._find(self.by_name, name, "benchmark")
+        table = Table.of(self._find(result["tables"], key, f"table of {name}"))
+        lines = [_line(table.columns), _line(["---"] * len(table.columns))]
+        lines += [_line(map(text_of, row)) for row in table.rows]
+        return "\n".join([*lines, "", f"`{result['command']}`, {origin(result)}.", ""])
+
+    def _figure(self, name: str, key: str) -> str:
+        result = self._find(self.by_name, name, "benchmark")
+        return text_of(self._find(result["figures"], key, f"figure of {name}"))
+
+    @staticmethod
+    def _find(held: dict[str, Any], key: str, what: str) -> Any:
+        if key not in held:
+            raise UnknownFigureError(f"there is no {what} {key!r}; there are {sorted(held)}")
+        return held[key]
+
+    # -- the page of all results ----------------------------------------------------------------
+
+    def page(self) -> str:
+        """Return the HTML page of all results."""
+        contents = "".join(
+            f'<li><a href="#{name}">{name}</a>: {html.escape(result["about"])}</li>'
+            for name, result in self.by_name.items()
+        )
+        sections = "".join(self._section(name, one) for name, one in self.by_name.items())
+        return (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<meta name="results" content="{self.digest}">'
+            f"<title>Benchmarks of ialstore</title><style>{_STYLE}</style></head><body>\n"
+            f"<h1>Benchmarks of ialstore</h1>\n<ul>{contents}</ul>\n{sections}</body></html>\n"
+        )
+
+    @staticmethod
+    def _section(name: str, result: dict[str, Any]) -> str:
+        parts = [
+            f'<h2 id="{name}">{html.escape(result["about"])}</h2>',
+            f'<p class="from">{html.escape(result["command"])}: {html.escape(origin(result))}</p>',
+        ]
+        pictures = [Bars(**one) for one in result["pictures"]]
+        for key, kept in result["tables"].items():
+            table = Table.of(kept)
+            parts += [drawn(table, one) for one in pictures if one.table == key]
+            parts.append(f'<div class="scroll">{_html(table)}</div>')
+        if result["figures"]:
+            rows = [list(pair) for pair in result["figures"].items()]
+            parts.append(_html(Table("Figures", ("what", "figure"), rows)))
+        return "\n".join(parts) + "\n"
+
+
+def _line(cells: Any) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def origin(result: dict[str, Any]) -> str:
+    """Return when and where a result was found, as a text."""
+    where = dict(result["environment"])
+    cores = f"{where.pop('cores')} cores"
+    system = where.pop("system")
+    return ", ".join([result["date"], *(f"{k} {v}" for k, v in where.items()), system, cores])
+
+
+def _html(table: Table) -> str:
+    head = "".join(f"<th>{html.escape(one)}</th>" for one in table.columns)
+    rows = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{html.escape(one)}</td>"
+            if isinstance(one, str)
+            else f'<td class="number">{text_of(one)}</td>'
+            for one in row
+        )
+        + "</tr>\n"
+        for row in table.rows
+    )
+    title = html.escape(table.title)
+    return f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead>\n{rows}</table>"
+
+
+def drawn(table: Table, bars: Bars) -> str:
+    """Return a picture of a table as SVG: a group of bars for each row."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams["svg.hashsalt"] = "ialstore"  # the same picture for the same figures
+    columns = [table.columns.index(one) for one in bars.values]
+    labels = [
+        ", ".join(f"{text_of(row[table.columns.index(one)])} {one}" for one in bars.labels)
+        for row in table.rows
+    ]
+    height = 0.8 / len(columns)
+    figure = Figure(figsize=(10, 1 + 0.24 * len(columns) * len(labels)), layout="constrained")
+    axes = figure.add_subplot()
+    for number, column in enumerate(columns):
+        places = [place + number * height for place in range(len(labels))]
+        held = [row[column] for row in table.rows]
+        values = [one if isinstance(one, (int, float)) else 0 for one in held]
+        drawn_bars = axes.barh(places, values, height, label=table.columns[column])
+        axes.bar_label(drawn_bars, labels=[text_of(one) for one in held], padding=3, fontsize=8)
+    middle = 0.4 - height / 2
+    axes.set_yticks([place + middle for place in range(len(labels))], labels, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xscale("log" if bars.is_log else "linear")
+    axes.margins(x=0.12)
+    axes.set_title(table.title, fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(columns) > 1:
+        axes.legend(fontsize=8, frameon=False, loc="best")
+    held_svg = io.StringIO()
+    figure.savefig(held_svg, format="svg", metadata={"Date": None})
+    svg = held_svg.getvalue()
+    return f"<figure>{svg[svg.index('<svg') :]}</figure>"
+
+
+def pages() -> Iterator[Path]:
+    """Yield the documents that have figures."""
+    yield ROOT / "README.md"
+    yield from sorted((ROOT / "docs").glob("*.md"))
+
+
+def main() -> None:
+    """Write the documents and the page of results."""
+    results = Results()
+    for page in pages():
+        said = page.read_text(encoding="utf-8")
+        try:
+            written = results.written(said)
+        except UnknownFigureError as error:
+            sys.exit(f"{page.relative_to(ROOT)}: {error}")
+        if written != said:
+            page.write_text(written, encoding="utf-8")
+            print(f"{page.relative_to(ROOT)}: written")
+    INDEX.write_text(results.page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

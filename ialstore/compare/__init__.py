@@ -1,0 +1,1 @@
+"""What ``ialstore compare`` runs: measuring indexes with the same data, pricing and reporting."""

@@ -1,0 +1,353 @@
+"""Processes that write, search, delete, erase and rebuild at once, in an order drawn from a seed.
+
+Each process is an index of its own, in a thread that stops before every request; a scheduler lets
+one of them go on at a time. Some are killed between two requests. What was acknowledged is compared
+with what searches found: the planted faults below must be seen.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ialstore import IalStoreError, VectorRecord
+from ialstore.ids import message_id
+from ialstore.testing.clock import START, ManualClock
+from ialstore.testing.servers import RunningServer
+from ialstore.testing.specs import spec_of
+from ialstore_backends.lsh import LshDynamoIndex, LshOptions
+from ialstore_backends.lsh.packed import maintenance, rebuilding, tail
+from ialstore_backends.lsh.packed.entries import TOMBSTONE_BYTES
+
+SPEC = spec_of("cosine")
+USER = "u"
+IDS = [message_id(USER, "s", START, "user", str(number)) for number in range(24)]
+PROCESSES = 4
+CALLS = 12
+SEEDS = range(6)
+NEVER = 10**9
+KILLS = 0.006
+TRIES_OF_A_PLANT = 12
+
+Rewrite = Callable[[str, dict[str, Any]], None]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@dataclass
+class Call:
+    """A call in the history; ``end`` is NEVER of one that was not acknowledged.
+
+    Attributes:
+        kind: ``upsert``, ``delete`` or ``erase``.
+        ids: what it is about.
+        label: of the vectors that it stores.
+        begin: step of the scheduler.
+        end: likewise.
+    """
+
+    kind: str
+    ids: tuple[str, ...]
+    label: str
+    begin: int
+    end: int = NEVER
+
+
+class Scheduler:
+    """Lets one thread at a time make one request."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.step = 0
+        self.kills = KILLS
+        self._guard = threading.Condition()
+        self._waiting: set[str] = set()
+        self._alive: set[str] = set()
+        self._next: str | None = None
+
+    def run(self, processes: dict[str, Callable[[], None]]) -> None:
+        """Run processes until all have ended."""
+        errors: list[BaseException] = []
+
+        def body(name: str, process: Callable[[], None]) -> None:
+            try:
+                process()
+            except BaseException as error:  # noqa: BLE001 - raised below
+                errors.append(error)
+            with self._guard:
+                self._alive.discard(name)
+                self._guard.notify_all()
+
+        self._alive = set(processes)
+        threads = [threading.Thread(target=body, args=one) for one in processes.items()]
+        for thread in threads:
+            thread.start()
+        with self._guard:
+            while self._alive:
+                self._guard.wait_for(
+                    lambda: self._next is None and self._waiting == self._alive, timeout=60
+                )
+                if self._alive:
+                    self._next = self.random.choice(sorted(self._alive))
+                    self.step += 1
+                    self._guard.notify_all()
+        for thread in threads:
+            thread.join()
+        if errors:
+            raise errors[0]
+
+    def turn(self, name: str) -> None:
+        """Wait until this process is let go on."""
+        with self._guard:
+            if name not in self._alive:  # after the run
+                return
+            self._waiting.add(name)
+            self._guard.notify_all()
+            self._guard.wait_for(lambda: self._next == name, timeout=60)
+            self._waiting.discard(name)
+            self._next = None
+            if self.random.random() < self.kills:
+                raise Killed
+
+
+class World:
+    """Several processes on one table, and what they were told."""
+
+    def __init__(self, prefix: str, server: RunningServer, seed: int, rewrite: Rewrite) -> None:
+        self._options = LshOptions(endpoint=server.endpoint, layout="packed", chunks=1)
+        self._prefix = prefix
+        self._rewrite = rewrite
+        self._clock = ManualClock()
+        self.scheduler = Scheduler(seed)
+        self._seed = seed
+        self.history: list[Call] = []
+        self.rebuilds = 0
+        self.was_killed = self.was_erased = False
+        with self.opened("setup") as index:
+            index.setup()
+
+    def opened(self, name: str) -> LshDynamoIndex:
+        """Return the index of a process."""
+        index = LshDynamoIndex(
+            self._prefix, SPEC, self._options, clock=self._clock, timeout_seconds=60
+        )
+        client: Any = index._table.client  # noqa: SLF001 - where requests go by
+        send = client.call
+
+        def call(op: Any, operation: str, params: dict[str, Any], **more: Any) -> Any:
+            self.scheduler.turn(name)
+            self._rewrite(operation, params)
+            return send(op, operation, params, **more)
+
+        client.call = call
+        client.pauses = lambda _: lambda: None
+        threads: Any = index._table.side_by_side  # noqa: SLF001 - of which there are to be none
+        threads._inside = SimpleNamespace(yes=True)  # noqa: SLF001 - as above
+        return index
+
+    # -- processes ------------------------------------------------------------------------------
+
+    def process(self, name: str) -> None:
+        """Make some calls; after it was killed, go on as another process."""
+        index = self.opened(name)
+        choice = random.Random(f"{self._seed} {name}")
+        for number in range(CALLS):
+            kind = choice.choices(
+                ["upsert", "delete", "search", "optimize", "erase"], [8, 3, 4, 3, 0.15]
+            )[0]
+            try:
+                self._one(index, kind, f"{name}-{number}", choice)
+            except Killed:
+                self.was_killed = True
+                index = self.opened(name)
+
+    def _one(self, index: LshDynamoIndex, kind: str, label: str, choice: random.Random) -> None:
+        if kind == "search":
+            self.search(index)
+        elif kind == "optimize":
+            report = index.optimize(USER, only_due=choice.random() < 0.7)
+            self.rebuilds += not report.notes
+        else:
+            some = tuple(choice.sample(IDS, choice.choice([1, 1, 2, 5])))
+            self._write(index, kind, label, some)
+
+    def _write(self, index: LshDynamoIndex, kind: str, label: str, some: tuple[str, ...]) -> None:
+        call = Call(kind, tuple(IDS) if kind == "erase" else some, label, self.scheduler.step)
+        self.history.append(call)
+        if kind == "upsert":
+            index.upsert(USER, [vector_record(one, label) for one in some])
+        elif kind == "delete":
+            index.delete(USER, some)
+        else:
+            self.was_erased = True
+            if index.erase(USER).remaining:
+                return
+        call.end = self.scheduler.step
+
+    def search(self, index: LshDynamoIndex) -> int:
+        """Search for everything there is, and compare; return how many codes were looked at."""
+        begin = self.scheduler.step
+        try:
+            found = index.search(USER, np.ones(SPEC.dimension), 100, effort=0.5)
+        except IalStoreError:
+            return -1  # it may give up, but not answer with less
+        self.compare({hit.id: hit.text for hit in found}, begin, self.scheduler.step)
+        assert len({hit.id for hit in found}) == len(found), "a vector was found twice"
+        return found.examined
+
+    # -- what must hold -------------------------------------------------------------------------
+
+    def compare(self, found: dict[str, str | None], begin: int, end: int) -> None:
+        """Compare what a search found between two steps with the history."""
+        for one in IDS:
+            about = [call for call in self.history if one in call.ids and call.begin <= end]
+            if one in found:
+                (stored,) = [call for call in about if call.label == found[one]]
+                later = [call for call in about if call.begin > stored.end and call.end < begin]
+                assert not later, f"{found[one]} was found after {later[0].kind} {later[0].label}"
+            elif self._is_there(about, begin):
+                raise AssertionError(f"{one} was acknowledged, and not found at {begin}")
+
+    @staticmethod
+    def _is_there(about: list[Call], begin: int) -> bool:
+        """Return whether a vector must be there, in whatever order calls at once took effect."""
+        removals = [call for call in about if call.kind != "upsert"]
+        return any(
+            call.kind == "upsert"
+            and call.end < begin
+            and all(removal.end < call.begin for removal in removals)
+            for call in about
+        )
+
+    def end(self) -> None:
+        """Compare once more, when nobody writes; rows and codes agree, at last after optimize."""
+        self.scheduler.kills = 0
+        with self.opened("end") as index:
+            examined = self.search(index)
+            count = index.count(USER)
+            if not (self.was_killed or self.was_erased):
+                assert examined == count, "codes stayed of vectors that were removed"
+            for number in range(4):
+                self._write(index, "upsert", f"end-{number}", tuple(IDS[number : number + 5]))
+                index.optimize(USER, only_due=True)
+                self.search(index)
+            count = index.count(USER)
+            index.optimize(USER)
+            index.optimize(USER)
+            assert self.search(index) == count, "optimize left codes that no row has"
+            assert index.count(USER) == count
+            assert len(index.ids(USER).items) == count
+
+
+def vector_record(one: str, label: str) -> VectorRecord:
+    """Return a record whose text says which call stored it."""
+    number = int.from_bytes(f"{one}{label}".encode(), "big") % 2**32
+    vector = np.random.default_rng(number).standard_normal(SPEC.dimension)
+    return VectorRecord(one, vector, "s", "user", label)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let segments take few entries, and rebuilds be due soon, in several cells."""
+    monkeypatch.setattr(tail, "_UNIT_BYTES", 160)
+    monkeypatch.setattr(tail, "FIRST", 6)
+    monkeypatch.setattr(rebuilding, "FIRST", 6)
+    monkeypatch.setattr(rebuilding, "MIN_TAIL", 4)
+    monkeypatch.setattr(rebuilding, "_GROWTH", 2.5)
+    monkeypatch.setattr(rebuilding, "FLAT_CELLS", 2)
+    monkeypatch.setattr(rebuilding, "_UNIT_BYTES", 160)
+
+
+def play(prefix: str, server: RunningServer, seed: int, rewrite: Rewrite) -> World:
+    """Play one seed; return its world."""
+    world = World(prefix, server, seed, rewrite)
+    names = [f"p{number}" for number in range(PROCESSES)]
+    world.scheduler.run({name: partial(world.process, name) for name in names})
+    world.end()
+    return world
+
+
+def as_it_is(_: str, __: dict[str, Any]) -> None:
+    """Change no request."""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_acknowledged_is_found_and_what_is_removed_is_not(
+    dynoxide: RunningServer, prefix: str, seed: int
+) -> None:
+    """S13, V2, V7: whoever writes, deletes, erases, rebuilds and dies meanwhile."""
+    world = play(prefix, dynoxide, seed, as_it_is)
+    assert world.rebuilds, "nothing was rebuilt: the test shows nothing"
+
+
+# -- planted faults -------------------------------------------------------------------------------
+
+
+def without(what: str, value: str, *, only: str) -> Rewrite:
+    """Return what takes a part out of the conditions in which ``only`` stands."""
+
+    def rewrite(operation: str, params: dict[str, Any]) -> None:
+        parts = [params] if operation == "UpdateItem" else []
+        parts += [one["Update"] for one in params.get("TransactItems", ()) if "Update" in one]
+        for part in parts:
+            condition = part.get("ConditionExpression", "")
+            if what in condition and only in condition:
+                part["ConditionExpression"] = condition.replace(what, "")
+                del part["ExpressionAttributeValues"][value]
+
+    return rewrite
+
+
+def no_tombstones(operation: str, params: dict[str, Any]) -> None:
+    """Turn tombstones into those of other tags."""
+    values = params.get("ExpressionAttributeValues", {}) if operation == "UpdateItem" else {}
+    if ":e" in values:
+        values[":e"]["BS"] = [
+            bytes([one[0] ^ 1]) + one[1:] if len(one) == TOMBSTONE_BYTES else one
+            for one in values[":e"]["BS"]
+        ]
+
+
+PLANTS: dict[str, Rewrite] = {
+    "a switch forgets what came late": without(" AND w = :w", ":w", only="f = :f"),
+    "a segment is closed whatever was added meanwhile": without(" AND w = :w", ":w", only="n = :n"),
+    "tombstones are forgotten": no_tombstones,
+}
+
+
+def is_seen(prefix: str, server: RunningServer, rewrite: Rewrite) -> bool:
+    """Return whether a fault is seen under some seed."""
+    for seed in range(TRIES_OF_A_PLANT):
+        try:
+            play(f"{prefix}{seed}-", server, seed, rewrite)
+        except (AssertionError, ValueError, IalStoreError):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_planted_fault_is_seen(dynoxide: RunningServer, prefix: str, plant: str) -> None:
+    assert is_seen(prefix, dynoxide, PLANTS[plant]), f"nobody saw that {plant}"
+
+
+def test_merging_the_open_segment_is_seen(
+    dynoxide: RunningServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is added to it afterwards would be lost."""
+    merge = rebuilding.merge
+
+    def one_more(*args: Any, segment: int, **given: Any) -> Any:
+        return merge(*args, segment=segment + 1, **given)
+
+    monkeypatch.setattr(maintenance, "merge", one_more)
+    assert is_seen(prefix, dynoxide, as_it_is)

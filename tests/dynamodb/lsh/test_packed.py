@@ -1,0 +1,529 @@
+"""The layout ``packed`` on a server: costs, what is held, faults, expiry and repair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from botocore.session import Session
+
+from ialstore import (
+    Consistency,
+    CorruptError,
+    IalStoreError,
+    PartialWriteError,
+    Units,
+    VectorRecord,
+    Where,
+    meter,
+)
+from ialstore.component import Access
+from ialstore.ids import message_id
+from ialstore.testing.clock import START, ManualClock
+from ialstore.testing.proxy import Decision, FaultProxy, Instead, ProxiedRequest, ResetAfter
+from ialstore.testing.servers import RunningServer
+from ialstore.testing.specs import spec_of
+from ialstore.testing.vector.base import USER, X
+from ialstore.testing.vector.crowd import crowd
+from ialstore.url import StoreURL
+from ialstore_backends.lsh import LshDynamoIndex, LshOptions
+from ialstore_backends.lsh.packed import entries, rebuilding, rows, tail
+from ialstore_backends.lsh.packed.codes import directions
+from ialstore_backends.lsh.packed.prediction import PackedPrediction
+from ialstore_backends.lsh.packed.rotation import rotation
+from ialstore_backends.lsh.packed.table import PackedTable
+from tests.dynamodb.harm import FAULTS, failing
+from tests.dynamodb.iam import allows
+
+SPEC = spec_of("cosine")
+EVENTUAL = Consistency.EVENTUAL
+CODES = {"user_chunk": {"S": f"{USER}#@"}}
+
+Open = Callable[..., LshDynamoIndex]
+
+
+@pytest.fixture
+def opened(dynoxide: RunningServer, prefix: str, clock: ManualClock) -> Iterator[Open]:
+    """Return what opens the index of another process on the same table."""
+    made: list[LshDynamoIndex] = []
+
+    def opened(endpoint: str = dynoxide.endpoint, **given: Any) -> LshDynamoIndex:
+        options = LshOptions(endpoint=endpoint, layout="packed", chunks=2, **given)
+        made.append(LshDynamoIndex(prefix, SPEC, options, clock=clock, timeout_seconds=20))
+        return made[-1]
+
+    yield opened
+    for index in made:
+        index.close()
+
+
+@pytest.fixture
+def packed(opened: Open) -> LshDynamoIndex:
+    """Return an index that is set up and empty."""
+    index = opened()
+    index.setup()
+    return index
+
+
+@pytest.fixture
+def client(dynoxide: RunningServer) -> Any:
+    return Session().create_client("dynamodb", "us-east-1", endpoint_url=dynoxide.endpoint)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let segments take few entries, and rebuilds be due soon, in several cells."""
+    monkeypatch.setattr(tail, "_UNIT_BYTES", 220)
+    monkeypatch.setattr(tail, "FIRST", 12)
+    monkeypatch.setattr(rebuilding, "FIRST", 12)
+    monkeypatch.setattr(rebuilding, "MIN_TAIL", 8)
+    monkeypatch.setattr(rebuilding, "FLAT_CELLS", 2)
+    monkeypatch.setattr(rebuilding, "_UNIT_BYTES", 160)
+
+
+def found(index: LshDynamoIndex, **how: Any) -> set[str]:
+    """Return what a search for everything finds by codes."""
+    return {hit.id for hit in index.search(USER, np.ones(24), 100, effort=0.5, **how)}
+
+
+def maintained(index: LshDynamoIndex, records: Sequence[VectorRecord]) -> None:
+    """Store records, with the maintenance that is due."""
+    for first in range(0, len(records), 3):
+        index.upsert(USER, records[first : first + 3])
+        if index.is_optimize_due(USER):
+            index.optimize(USER, only_due=True)
+
+
+# -- costs ----------------------------------------------------------------------------------------
+
+
+def test_an_upsert_takes_two_units_and_a_delete_as_well(
+    packed: LshDynamoIndex, record: Any
+) -> None:
+    packed.upsert(USER, [record()])
+    with meter() as upsert:
+        packed.upsert(USER, [one := record()])
+    with meter() as delete:
+        packed.delete(USER, [one.id])
+    assert (upsert.units.write, upsert.units.read, upsert.units.requests) == (2, 0, 2)
+    assert (delete.units.write, delete.units.read, delete.units.requests) == (2, 0, 2)
+
+
+def test_a_search_that_holds_all_codes_reads_half_a_unit_and_the_rows(
+    packed: LshDynamoIndex, opened: Open
+) -> None:
+    """In two round trips; cold in three."""
+    packed.bulk_load((USER, one) for one in crowd(300, 3))
+    packed.optimize(USER, only_due=True)
+    index = opened()
+    index.check()
+    with meter() as cold:
+        index.search(USER, X, consistency=EVENTUAL)
+    with meter() as held:
+        result = index.search(USER, X, consistency=EVENTUAL)
+    assert index.held_bytes > 0
+    assert cold.units.requests <= 3
+    assert held.units.requests == 2
+    assert 0.5 + result.reranked / 2 <= held.units.read < cold.units.read
+
+
+# -- what a process holds -------------------------------------------------------------------------
+
+
+def test_users_who_were_not_searched_lately_are_dropped(
+    packed: LshDynamoIndex, opened: Open
+) -> None:
+    for user in ("a", "b", "c"):
+        packed.bulk_load((user, one) for one in crowd(40, 3))
+    index = opened()
+    sizes = []
+    for user in ("a", "b", "c"):
+        index.search(user, X)
+        sizes.append(index.held_bytes)
+    bounded = opened(cache_bytes=sizes[1])
+    for user in ("a", "b", "a", "c"):
+        bounded.search(user, X)
+        assert bounded.held_bytes <= sizes[1]
+    for user, requests in (("c", 2), ("a", 2), ("b", 2)):
+        with meter() as metered:
+            bounded.search(user, X, consistency=EVENTUAL)
+        assert metered.units.requests == requests
+    unable = opened(cache_bytes=0)
+    unable.search("a", X)
+    assert unable.held_bytes == 0
+    assert packed.held_bytes == 0
+
+
+@pytest.mark.usefixtures("small")
+def test_what_another_process_wrote_is_found_at_once(packed: LshDynamoIndex, opened: Open) -> None:
+    """V4: also when it rebuilt the codes meanwhile, and more than once."""
+    other, records = opened(), crowd(60, 3)
+    for last in range(3, 60, 3):
+        maintained(packed, records[last - 3 : last])
+        assert found(other) == {one.id for one in records[:last]}
+        assert found(other, consistency=EVENTUAL) == {one.id for one in records[:last]}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_writer_learns_that_the_codes_have_another_version(
+    packed: LshDynamoIndex, opened: Open
+) -> None:
+    """Entries are made with the mean of the version that they are added to."""
+    records = crowd(30, 3)
+    packed.upsert(USER, records[:6])
+    other = opened()
+    other.upsert(USER, records[6:20])
+    other.optimize(USER, only_due=True)
+    packed.upsert(USER, records[20:21])
+
+    found(other)
+    layout: Any = other._layout  # noqa: SLF001 - what it holds
+    snapshot = layout._cache.get(USER)  # noqa: SLF001 - as above
+    (entry,) = snapshot.tail
+    turned = rotation(24).apply(directions(records[20].vector[None], "cosine"))
+    assert (entry["code"] == np.packbits(turned - snapshot.mean >= 0)).all()
+
+
+# -- exactness ------------------------------------------------------------------------------------
+
+
+def test_the_whole_effort_is_exact(packed: LshDynamoIndex) -> None:
+    """V6: with any filter, an excluded session included."""
+    records = crowd(200, 3)
+    packed.bulk_load((USER, one) for one in records)
+    for where in (Where(), Where(exclude_session_id=records[0].session_id)):
+        wanted = [
+            (float(np.dot(one.vector, X) / np.linalg.norm(one.vector)), one.id)
+            for one in records
+            if one.session_id != where.exclude_session_id
+        ]
+        best = [one for _, one in sorted(wanted, reverse=True)[:3]]
+        hits = packed.search(USER, X, 10, effort=1, where=where)
+        assert len(hits) == 10
+        assert set(best) <= {hit.id for hit in hits}
+
+
+def test_ids_that_share_a_key_are_told_apart(
+    packed: LshDynamoIndex, monkeypatch: pytest.MonkeyPatch, record: Any
+) -> None:
+    """V2, V7: a second id takes another key."""
+    plain = entries.tag_of
+    monkeypatch.setattr(entries, "tag_of", lambda one, salt=0: plain(one, salt) if salt else 7)
+    first, second, third = given = [record(), record(), record()]
+    packed.upsert(USER, [first])
+    packed.upsert(USER, [second, third])
+    assert [one.id for one in packed.get(USER, [one.id for one in given])] == [
+        one.id for one in given
+    ]
+    assert found(packed) == {one.id for one in given}
+    assert packed.delete(USER, [second.id]) == 1
+    assert packed.delete(USER, [second.id]) == 0
+    assert found(packed) == {first.id, third.id}
+
+
+# -- expiry and repair ----------------------------------------------------------------------------
+
+
+def row_key(index: LshDynamoIndex, one: str) -> dict[str, Any]:
+    table = cast("PackedTable", index._table)  # noqa: SLF001 - where it lies
+    return table.row_keys.row(USER, entries.key_of(one))
+
+
+def test_rows_removed_by_expiry_leave_no_codes(
+    packed: LshDynamoIndex, client: Any, clock: ManualClock, record: Any
+) -> None:
+    """C2: DynamoDB deletes rows; optimize drops their codes; the ids may come back."""
+    soon = clock.now + timedelta(hours=1)
+    brief = [record(expires_at=soon) for _ in range(5)]
+    kept = [record() for _ in range(5)]
+    packed.upsert(USER, [*brief, *kept])
+    clock.advance(7200)
+    for one in brief[:3]:
+        client.delete_item(TableName=packed.table, Key=row_key(packed, one.id))
+    assert found(packed) == {one.id for one in kept}
+    assert packed.optimize(USER).removed == 2
+    assert packed.search(USER, X, effort=0.5).examined == 5
+    again = [record(id=one.id) for one in brief]
+    packed.upsert(USER, again)
+    assert found(packed) == {one.id for one in [*again, *kept]}
+    assert packed.delete(USER, [brief[0].id]) == 1
+    clock.advance(rows.STUB_SECONDS)
+    packed.optimize(USER)
+    scanned = client.scan(
+        TableName=packed.table, Select="COUNT", FilterExpression="attribute_exists(g)"
+    )
+    assert scanned["Count"] == 9, "the counter of what was deleted stayed for ever"
+
+
+def test_a_row_without_a_code_gets_one(packed: LshDynamoIndex, client: Any, record: Any) -> None:
+    """A writer that died between the two leaves it."""
+    given = [record() for _ in range(4)]
+    packed.upsert(USER, given)
+    client.delete_item(TableName=packed.table, Key={**CODES, "embedding_id": {"S": "U"}})
+    assert found(packed) == set()
+    packed.optimize(USER)
+    assert found(packed) == {one.id for one in given}
+
+
+HARM: dict[str, Callable[[Any, str], object]] = {
+    "a head of other bytes": lambda client, table: client.update_item(
+        TableName=table,
+        Key={**CODES, "embedding_id": {"S": "H"}},
+        UpdateExpression="SET h = :h",
+        ExpressionAttributeValues={":h": {"B": b"\x01x"}},
+    ),
+    "no head": lambda client, table: client.delete_item(
+        TableName=table, Key={**CODES, "embedding_id": {"S": "H"}}
+    ),
+    "no cells": lambda client, table: [
+        client.delete_item(TableName=table, Key={**CODES, "embedding_id": {"S": f"{one}00000"}})
+        for one in "AB"
+    ],
+}
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("harm", HARM)
+def test_codes_that_are_damaged_are_an_error_until_optimize(
+    packed: LshDynamoIndex, client: Any, opened: Open, harm: str
+) -> None:
+    """Never a shorter answer."""
+    records = crowd(50, 3)
+    maintained(packed, records)
+    HARM[harm](client, packed.table)
+    with pytest.raises(IalStoreError):
+        found(opened())
+    packed.optimize(USER)
+    packed.upsert(USER, records[:20])  # a merge is due, of cells that are not there
+    packed.optimize(USER)
+    assert found(opened()) == {one.id for one in records}
+
+
+def test_a_row_that_is_damaged_is_an_error(
+    packed: LshDynamoIndex, client: Any, record: Any
+) -> None:
+    packed.upsert(USER, [one := record()])
+    client.update_item(
+        TableName=packed.table,
+        Key=row_key(packed, one.id),
+        UpdateExpression="SET id = :i",
+        ExpressionAttributeValues={":i": {"S": "x"}},
+    )
+    for call in (lambda: found(packed), lambda: packed.ids(USER)):
+        with pytest.raises(CorruptError):
+            call()
+    assert packed.erase(USER).remaining == 0
+
+
+@pytest.mark.usefixtures("small")
+def test_what_was_removed_altogether_leaves_nothing(packed: LshDynamoIndex, client: Any) -> None:
+    """A rebuild that finds no vectors removes the codes."""
+    records = crowd(30, 3)
+    maintained(packed, records)
+    for first in range(0, 30, 3):
+        packed.delete(USER, [one.id for one in records[first : first + 3]])
+    for _ in range(3):
+        packed.optimize(USER)
+    assert found(packed) == set()
+    packed.erase(USER)
+    assert client.scan(TableName=packed.table, Select="COUNT")["Count"] == 1
+
+
+# -- faults ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proxy(dynoxide: RunningServer) -> Iterator[FaultProxy]:
+    with FaultProxy(dynoxide.port) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize(("decision", "error"), FAULTS, ids=repr)
+def test_a_fault_is_an_error_of_ours_and_loses_nothing(  # noqa: PLR0917 - fixtures
+    packed: LshDynamoIndex,
+    opened: Open,
+    proxy: FaultProxy,
+    record: Any,
+    decision: Decision,
+    error: type[Exception],
+) -> None:
+    """A1, A4, A5, A8, E1: whatever comes in place of a reply, to whichever call."""
+    there, one = [record() for _ in range(20)], record()
+    packed.upsert(USER, there)
+    index = opened(proxy.endpoint)
+    index.count("nobody")
+    proxy.decide = failing(decision)
+    calls: list[Callable[[], object]] = [
+        lambda: index.upsert(USER, [one]),
+        lambda: index.upsert(USER, [one, there[0]]),
+        lambda: index.search(USER, X),
+        lambda: index.search(USER, X, consistency=EVENTUAL),
+        lambda: index.search(USER, X, effort=1),
+        lambda: index.get(USER, [one.id, there[0].id]),
+        lambda: index.count(USER),
+        lambda: index.ids(USER),
+        index.users,
+        lambda: index.delete(USER, [one.id]),
+        lambda: index.delete_session(USER, "none"),
+        lambda: index.erase("nobody"),
+        lambda: index.optimize(USER),
+    ]
+    for call in calls:
+        with pytest.raises((error, PartialWriteError)) as caught:
+            call()
+        assert isinstance(caught.value, IalStoreError)
+        assert caught.value.backend == "lsh+dynamodb"
+    proxy.decide = failing(None)
+    index.upsert(USER, [one])
+    assert found(packed) == {one.id, *(other.id for other in there)}
+
+
+def nth(decision: Decision, fatal: int) -> Callable[[ProxiedRequest], Decision]:
+    """Return what lets one request fail."""
+    seen = 0
+
+    def decide(_: ProxiedRequest) -> Decision:
+        nonlocal seen
+        seen += 1
+        return decision if seen == fatal else None
+
+    return decide
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("decision", [Instead.error("ThrottlingException"), ResetAfter()], ids=repr)
+def test_any_request_of_a_call_may_fail(
+    packed: LshDynamoIndex, opened: Open, proxy: FaultProxy, decision: Decision
+) -> None:
+    """A1, A5: each in turn, of writes and rebuilds; a repeated call completes it."""
+    records = crowd(34, 3)
+    maintained(packed, records[:30])
+    index = opened(proxy.endpoint)
+    index.count(USER)
+    there = {one.id for one in records[:30]}
+
+    def until_it_holds(call: Callable[[], object]) -> None:
+        for fatal in range(1, 60):
+            proxy.decide = nth(decision, fatal)
+            try:
+                call()
+            except IalStoreError:
+                assert found(packed) >= there, "a failed call took something away"
+            else:
+                return
+        raise AssertionError("the call never ends")
+
+    some = records[30:34]
+    until_it_holds(lambda: index.upsert(USER, some))
+    there |= {one.id for one in some}
+    assert found(packed) == there
+    until_it_holds(lambda: index.optimize(USER, only_due=True))
+    assert found(packed) == there
+    gone = sorted(there)[:3]
+    there -= set(gone)
+    until_it_holds(lambda: index.delete(USER, gone))
+    assert found(packed) == there
+    packed.optimize(USER)
+    assert packed.search(USER, X, effort=0.5).examined == len(there)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("consistency", Consistency)
+def test_a_search_with_a_failed_part_raises(
+    packed: LshDynamoIndex,
+    opened: Open,
+    proxy: FaultProxy,
+    consistency: Consistency,
+) -> None:
+    """V3, C5: each request of a cold search in turn; never a shorter answer."""
+    maintained(packed, crowd(60, 3))
+    requests = 4
+    for fatal in range(1, requests):
+        index = opened(proxy.endpoint)
+        proxy.decide = failing(None)
+        index.count("nobody")
+        proxy.decide = nth(Instead.error("InternalServerError", 500), fatal)
+        with pytest.raises(IalStoreError):
+            index.search(USER, X, consistency=consistency)
+        proxy.decide = failing(None)
+        assert len(index.search(USER, X, consistency=consistency)) == 10
+
+
+# -- who may do it --------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("packed", "small")
+@pytest.mark.parametrize("user", [USER, "u*", "u10"])
+def test_a_tenants_policy_opens_that_tenant_only(
+    opened: Open, proxy: FaultProxy, prefix: str, user: str
+) -> None:
+    """C6: codes included; and nothing that is allowed is left over."""
+    index = opened(proxy.endpoint)
+    index.count("nobody")
+    proxy.requests.clear()
+    maintained(index, crowd(60, 3))
+    index.search(USER, X)
+    index.get(USER, [crowd(1, 3)[0].id])
+    index.delete(USER, [crowd(1, 3)[0].id])
+    index.optimize(USER)
+    index.erase(USER)
+    url = StoreURL.parse(f"lsh+dynamodb://{prefix}?layout=packed")
+    document = LshDynamoIndex.iam_policy(url, Access.WRITE, user_id=user)
+    statements = document["Statement"]
+    assert [one["Sid"] for one in statements] == ["Vectors", "Spec"]
+    let_through = {allows(statements, one, index.table, "user_chunk") for one in proxy.requests}
+    assert let_through == {user == USER}
+
+
+def test_only_what_is_due_is_done_where_that_is_asked_for(
+    packed: LshDynamoIndex, clock: ManualClock, record: Any
+) -> None:
+    """S13: nothing is due of a few vectors, nor of somebody unknown."""
+    packed.upsert(USER, [record(), record(expires_at=clock.now + timedelta(seconds=1))])
+    clock.advance(2)
+    assert not packed.is_optimize_due(USER)
+    assert not packed.is_optimize_due("nobody")
+    assert packed.optimize(USER, only_due=True).removed == 0
+    assert packed.optimize(USER).removed == 1
+
+
+def test_a_message_id_has_a_key_of_its_hour() -> None:
+    made = message_id(USER, "s", START, "user", "k")
+    assert rows.hour_key(made) == f"{int(START.timestamp()) // 3600:06x}"
+
+
+def test_what_is_predicted_is_what_the_meter_shows(
+    packed: LshDynamoIndex, clock: ManualClock, record: Any
+) -> None:
+    """To the unit: rows on both sides of a boundary, replaced, absent, in pages."""
+    packed.upsert("u", [record()])
+    options = LshOptions(layout="packed", chunks=2)
+    prediction = PackedPrediction(SPEC, options, int(clock.now.timestamp()))
+    small, long = record(text="x" * 500), record(text="x" * 2000)
+    calls: list[tuple[Units, Callable[[], object]]] = [
+        (prediction.upsert("u", small), lambda: packed.upsert("u", [small])),
+        (prediction.upsert("u", long), lambda: packed.upsert("u", [long])),
+        (prediction.upsert("u", small, there=small), lambda: packed.upsert("u", [small])),
+        (prediction.delete("u", long), lambda: packed.delete("u", [long.id])),
+        (prediction.delete("u", None), lambda: packed.delete("u", [record().id])),
+    ]
+    for consistency in Consistency:
+        calls += [
+            (
+                prediction.get("u", [small, None], consistency=consistency),
+                partial(packed.get, "u", [small.id, record().id], consistency=consistency),
+            ),
+            (
+                prediction.count("v", crowd(1500, 3), consistency=consistency),
+                partial(packed.count, "v", consistency=consistency),
+            ),
+        ]
+    packed.bulk_load(("v", one) for one in crowd(1500, 3))
+    for predicted, call in calls:
+        with meter() as metered:
+            call()
+        assert metered.units == predicted
