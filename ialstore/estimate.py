@@ -210,7 +210,7 @@ class Estimate:
         expired_per_day: items that time to live deletes, for each user.
         is_on_demand_only: whether capacity can't be provisioned.
         recovers: whether point-in-time recovery is on.
-        notes: for people.
+        notes: sentences for people, on what is not certain.
     """
 
     calls: tuple[Call, ...] = ()

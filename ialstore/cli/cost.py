@@ -240,14 +240,16 @@ class _Report:
         self._pricer = pricer
         self._configuration = configuration
         self._bill = pricer.bill(configuration)
-        self._capacity = capacity(pricer.estimates(configuration), pricer.workload)
+        self._is_metered = bool(self._bill.calls)
+        estimates = pricer.estimates(configuration)
+        self._notes = [note for one in estimates for note in one.notes]
+        self._capacity = capacity(estimates, pricer.workload)
         self._advice = advise(pricer, configuration)
         self._cheapest = {
             "keeping every promise": cheapest(pricer, configuration, keeps_all=True),
             "giving up what is named above": cheapest(pricer, configuration, keeps_all=False),
         }
         self._growth = list(self._grown())
-        self._is_metered = any(part.choices for part in configuration.parts)
 
     # -- figures --------------------------------------------------------------------------------
 
@@ -297,6 +299,7 @@ class _Report:
             },
             "configuration": _plain(self._configuration),
             "total": self._bill.total,
+            "notes": self._notes,
             "lines": [asdict(line) for line in self._bill.lines],
             "calls": [asdict(call) for call in self._bill.calls],
             "growth": [
@@ -388,6 +391,8 @@ class _Report:
             ]
             + [["total", "", "", "", f"{self._bill.total:,.2f}"]],
         )
+        for note in self._notes:
+            out.line(note)
         turns = workload.users * workload.turns_per_day * DAYS_PER_MONTH
         out.line(
             f"{self._bill.total / workload.users:.6f} {currency} a user, "

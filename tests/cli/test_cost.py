@@ -77,6 +77,20 @@ def test_without_a_store_it_prices_dynamodb(run: Run) -> None:
     assert all(one["change"] for one in document["advice"])
 
 
+def test_what_a_backend_is_not_certain_of_is_said(run: Run) -> None:
+    url = "dynamodb-vector://app-"
+    result = run("cost", url, *SMALL)
+    assert "an upper bound" in result.out
+    assert "At the peak, units a second" in result.out
+    assert "upper bound" in run("cost", url, *SMALL, "--json").json["notes"][0]
+
+
+def test_a_layout_of_which_nothing_is_predicted_is_refused(run: Run) -> None:
+    result = run("cost", "lsh+dynamodb://app-?layout=packed", *SMALL)
+    assert result.code == ExitCode.USAGE
+    assert "what layout packed takes is not predicted yet" in result.err
+
+
 def test_each_call_is_explained(run: Run) -> None:
     result = run("cost", STORE, *SMALL, "--explain")
     assert "append the messages of a turn  " in result.out

@@ -18,6 +18,7 @@ from ialstore import (
     IndexSpec,
     Message,
     Units,
+    UnsupportedOperationError,
     meter,
 )
 from ialstore.estimate import Call, Estimate, Workload, sample_message
@@ -147,3 +148,9 @@ def test_an_eventual_search_is_a_mean_that_grows_with_its_vectors() -> None:
     assert reads[3] < 8 * reads[1]
     strong = taken(estimate_vectors(LshOptions(), WORKLOAD, 500), "search").read
     assert strong > reads[3]
+
+
+def test_a_layout_of_which_nothing_is_predicted_is_refused() -> None:
+    """It is not priced as another one."""
+    with pytest.raises(UnsupportedOperationError, match="layout packed"):
+        estimate_vectors(LshOptions(layout="packed"), WORKLOAD, 1)

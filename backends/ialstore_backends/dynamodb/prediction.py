@@ -15,7 +15,7 @@ from ialstore_backends.dynamodb.keys import Layout
 from ialstore_backends.dynamodb.reading import MOST_DAYS
 from ialstore_backends.dynamodb.rows import Draft, draft_row
 from ialstore_backends.dynamodb.schema import conversation_model
-from ialstore_backends.dynamodb.sizes import OVERHEAD_BYTES, PAGE_BYTES, item_bytes
+from ialstore_backends.dynamodb.sizes import OVERHEAD_BYTES, PAGE_BYTES, item_bytes, rows_of_pages
 from ialstore_backends.dynamodb.table import TABLE
 
 if TYPE_CHECKING:
@@ -99,19 +99,6 @@ class Prediction:
         table = sum(item_bytes(one) + OVERHEAD_BYTES for one in (draft.item, *draft.parts))
         return {TABLE: table} | {
             index: self.entry_bytes(message, index) + OVERHEAD_BYTES for index in self._indexes
-        }
-
-    def places(self, message: Message) -> dict[str, Units]:
-        """Return what appending one message costs in the table and each index, by name."""
-        draft = self._draft(message)
-        table = Units(write=write_units(item_bytes(draft.item)), requests=1)
-        if draft.parts:
-            table += _read([], Consistency.STRONG)
-        for part in draft.parts:
-            table += _written(part)
-        return {TABLE: table} | {
-            index: Units(write=write_units(item_bytes(self._entry(draft.item, index))))
-            for index in self._indexes
         }
 
     def get(self, message: Message | None, *, consistency: Consistency) -> Units:
@@ -213,10 +200,7 @@ class Prediction:
     ) -> Units:
         """Return what listing sessions costs, of which each is of one day and like a message's."""
         size = self.session_bytes(message)
-        most = PAGE_BYTES // size
-        pages = [most] * (count // most)
-        if count % most or not pages:
-            pages.append(count % most)
+        pages = rows_of_pages(count, size)
         return sum((_bytes_read(rows * size, consistency) for rows in pages), Units())
 
     def session_bytes(self, message: Message) -> int:

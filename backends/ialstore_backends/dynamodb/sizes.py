@@ -10,7 +10,14 @@ from ialstore.cost import Units, read_units
 if TYPE_CHECKING:
     from ialstore_backends.dynamodb.table import Item
 
-__all__ = ["FLOAT_BYTES", "OVERHEAD_BYTES", "PAGE_BYTES", "item_bytes", "query_units"]
+__all__ = [
+    "FLOAT_BYTES",
+    "OVERHEAD_BYTES",
+    "PAGE_BYTES",
+    "item_bytes",
+    "query_units",
+    "rows_of_pages",
+]
 
 FLOAT_BYTES: Final = 4
 """Of a number of a vector that is in a vector index, however many digits were sent."""
@@ -39,6 +46,12 @@ def item_bytes(item: Item, *, is_wire: bool = False) -> int:
         is_wire: binary values are base64 texts, as a reply has them, and not bytes.
     """
     return sum(len(name.encode()) + _value_bytes(value, is_wire) for name, value in item.items())
+
+
+def rows_of_pages(count: int, size: int) -> list[int]:
+    """Return how many of so many rows of one size each page of a query holds; at least one page."""
+    most = max(1, PAGE_BYTES // size)
+    return [min(most, count - first) for first in range(0, count, most)] or [0]
 
 
 def _value_bytes(value: dict[str, Any], is_wire: bool) -> int:  # noqa: FBT001 - handed down

@@ -14,9 +14,9 @@ from ialstore.vector_model import Where, encode_record, encode_search
 from ialstore_backends.dynamodb.definition import table_definition
 from ialstore_backends.dynamodb.sizes import (
     OVERHEAD_BYTES,
-    PAGE_BYTES,
     item_bytes,
     query_units,
+    rows_of_pages,
 )
 from ialstore_backends.lsh.codec import VectorCodec
 from ialstore_backends.lsh.gsi import GsiSearch
@@ -203,14 +203,11 @@ class Prediction:
         """
         size, chunks = self.row_bytes(user_id, record), self._chunks.count
         strong = Consistency(consistency) is Consistency.STRONG
-        most = PAGE_BYTES // size
         units = Units()
-        for rows, times in ((count // chunks + 1, count % chunks), (count // chunks, None)):
-            pages = [most] * (rows // most)
-            if rows % most or not pages:
-                pages.append(rows % most)
+        larger = count % chunks
+        for rows, alike in ((count // chunks + 1, larger), (count // chunks, chunks - larger)):
+            pages = rows_of_pages(rows, size)
             read = sum(read_units(one * size, strong=strong) for one in pages)
-            alike = chunks - count % chunks if times is None else times
             units += Units(read=read * alike, requests=len(pages) * alike)
         return units
 

@@ -170,3 +170,30 @@ def test_the_entry_of_an_index_is_smaller_than_its_row() -> None:
     prediction = Prediction(SPEC, LshOptions())
     assert prediction.entry_bytes("u", record) == prediction.row_bytes("u", record) - 2004
     assert prediction.upsert("u", record) == Units(write=4, requests=1)
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_all_rows_cost_what_an_exact_search_of_them_costs(chunks: int) -> None:
+    """Where each chunk holds as many, or one more."""
+    prediction = Prediction(SPEC, LshOptions(chunks=chunks))
+    records = [
+        VectorRecord(
+            message_id("u", "s", START, "user", str(n)), np.ones(48), "s", "user", "x" * 1900
+        )
+        for n in range(900)
+    ]
+    strong = Consistency.STRONG
+    searched = prediction.search("u", np.ones(48), records=records, consistency=strong)
+    units = prediction.all_rows("u", records[0], len(records), consistency=strong)
+    assert units.requests == searched.requests
+    assert abs(units.read - searched.read) <= chunks
+    assert prediction.all_rows("u", records[0], 0, consistency=strong).requests == chunks
+
+
+def test_a_full_page_is_followed_by_none() -> None:
+    prediction = Prediction(SPEC, LshOptions(chunks=1))
+    record = VectorRecord(message_id("u", "s", START, "user", "k"), np.ones(48), "s", "user", "x")
+    full = (1 << 20) // prediction.row_bytes("u", record)
+    for count, requests in ((full, 1), (full + 1, 2), (2 * full, 2)):
+        units = prediction.all_rows("u", record, count, consistency="strong")
+        assert units.requests == requests
