@@ -104,7 +104,7 @@ def test_an_index_has_such_a_name(name: str) -> None:
     ],
 )
 def test_what_names_no_index_is_refused(url: str) -> None:
-    """U1, E10: before any request."""
+    """U1: before any request."""
     with pytest.raises(ConfigurationError):
         open_at(url)
 
@@ -126,7 +126,7 @@ def proxy() -> Iterator[FaultProxy]:
 def test_a_password_is_sent_and_never_shown(
     proxy: FaultProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """E9, E3: neither by errors nor by any repr or log, opensearch-py's included."""
+    """E3: neither by errors nor by any repr or log, opensearch-py's included."""
     caplog.set_level(logging.DEBUG)
     host = proxy.endpoint.removeprefix("http://")
     shown: list[str] = []
@@ -164,7 +164,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> Credentials:
 def test_requests_to_amazon_are_signed(
     proxy: FaultProxy, credentials: Credentials, service: str
 ) -> None:
-    """E9: AWS's signature of version 4, for the service and its region, over the body."""
+    """Fault E9: AWS's signature of version 4, for the service and its region, over the body."""
     meta = {"format": 1, "refresh": "never", **asdict(SPEC)}
     mapping = json.dumps({"a--000001": {"mappings": {"_meta": {"ialstore": meta}}}}).encode()
     json_type = "application/json"
@@ -295,7 +295,7 @@ def tls(tmp_path: Path) -> Iterator[tuple[int, Path]]:
 
 
 def test_tls_is_checked_on_both_sides(tls: tuple[int, Path]) -> None:
-    """E9: the server's certificate and name, and this client's."""
+    """Fault E9: the server's certificate and name, and this client's."""
     port, folder = tls
     shown = f"cert_file={folder}/cert.pem&key_file={folder}/key.pem"
     trusted = f"ca_file={folder}/ca.pem"
