@@ -104,7 +104,7 @@ def test_an_index_has_such_a_name(name: str) -> None:
     ],
 )
 def test_what_names_no_index_is_refused(url: str) -> None:
-    """U1, and fault E10: before any request."""
+    """U1: before any request."""
     with pytest.raises(ConfigurationError):
         open_at(url)
 
@@ -126,7 +126,7 @@ def proxy() -> Iterator[FaultProxy]:
 def test_a_password_is_sent_and_never_shown(
     proxy: FaultProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Fault E9: neither by errors nor by any repr or log, opensearch-py's included."""
+    """E3: neither by errors nor by any repr or log, opensearch-py's included."""
     caplog.set_level(logging.DEBUG)
     host = proxy.endpoint.removeprefix("http://")
     shown: list[str] = []
