@@ -18,7 +18,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,8 @@ ROOT: Final = Path(__file__).parents[1]
 INDEX: Final = RESULTS / "index.html"
 _TABLE: Final = re.compile(r"(<!-- table (\w+): (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 _FIGURE: Final = re.compile(r"(<!-- fig (\w+): ([^>]+?) -->)[^<]*(<!-- /fig -->)")
+_BRIEF: Final = ("Python", "system", "cores", "server", "vectors", "load")
+"""What documents say of the environment; the page of results says all."""
 _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
   color: #1b1f24; background: #fff }
@@ -81,7 +83,7 @@ class Results:
         table = Table.of(self._find(result["tables"], key, f"table of {name}"))
         lines = [_line(table.columns), _line(["---"] * len(table.columns))]
         lines += [_line(map(text_of, row)) for row in table.rows]
-        return "\n".join([*lines, "", f"`{result['command']}`, {origin(result)}.", ""])
+        return "\n".join([*lines, "", f"`{result['command']}`, {origin(result, _BRIEF)}.", ""])
 
     def _figure(self, name: str, key: str) -> str:
         result = self._find(self.by_name, name, "benchmark")
@@ -131,9 +133,15 @@ def _line(cells: Any) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def origin(result: dict[str, Any]) -> str:
-    """Return when and where a result was found, as a text."""
-    where = dict(result["environment"])
+def origin(result: dict[str, Any], only: Collection[str] | None = None) -> str:
+    """Return when and where a result was found, as a text.
+
+    Args:
+        result: as it was kept.
+        only: what of the environment, besides the system, to say; all by default.
+    """
+    held = result["environment"]
+    where = {name: held[name] for name in held if only is None or name in only}
     cores = f"{where.pop('cores')} cores"
     system = where.pop("system")
     return ", ".join([result["date"], *(f"{k} {v}" for k, v in where.items()), system, cores])

@@ -33,7 +33,6 @@ MEASURED = re.compile(
 
 
 ALLOWED = {
-    "benchmarks": {"220 us", "2x", "1x"},  # of the peers: they have no results yet
     "caching": {"5 ms"},  # the same
     "contract": {"100 ms"},  # a limit
     "faiss": {"recall of 0.95", "2 ms"},  # a promise, and a bound of work
