@@ -49,7 +49,7 @@ class TestDynoxide(VectorIndexSuite):
 class TestPacked(VectorIndexSuite):
     """The layout ``packed``."""
 
-    MACHINE_SHARE = 1 / 3
+    MACHINE_SHARE = 1 / 6
 
     @pytest.fixture
     def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
