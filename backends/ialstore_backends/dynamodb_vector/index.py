@@ -13,7 +13,6 @@ from ialstore_backends.dynamodb.options import table_prefix
 from ialstore_backends.dynamodb.parallel import SideBySide
 from ialstore_backends.dynamodb.table import DRIVERS
 from ialstore_backends.dynamodb_vector.estimate import estimate
-from ialstore_backends.dynamodb_vector.layout import VectorLayout
 from ialstore_backends.dynamodb_vector.options import VectorOptions
 from ialstore_backends.dynamodb_vector.policy import policy
 from ialstore_backends.dynamodb_vector.rows import VectorRows
@@ -74,6 +73,7 @@ class DynamoVectorIndex(EmbeddingTableIndex):
         # They import the drivers.
         from ialstore_backends.dynamodb.client import DynamoClient
         from ialstore_backends.dynamodb.definition import Schema
+        from ialstore_backends.dynamodb_vector.layout import VectorLayout
         from ialstore_backends.dynamodb_vector.schema import vector_model
 
         client = DynamoClient(options, session)
