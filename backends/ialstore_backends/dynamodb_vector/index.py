@@ -12,7 +12,6 @@ from ialstore_backends.dynamodb.access import RowAccess
 from ialstore_backends.dynamodb.options import table_prefix
 from ialstore_backends.dynamodb.parallel import SideBySide
 from ialstore_backends.dynamodb.table import DRIVERS
-from ialstore_backends.dynamodb_vector.estimate import estimate
 from ialstore_backends.dynamodb_vector.options import VectorOptions
 from ialstore_backends.dynamodb_vector.policy import policy
 from ialstore_backends.dynamodb_vector.rows import VectorRows
@@ -123,5 +122,8 @@ class DynamoVectorIndex(EmbeddingTableIndex):
     @classmethod
     def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
         """Return what a workload takes of the table of a URL."""
+        require("pynamodb", extra="dynamodb", needed_by=_SCHEME)
+        from ialstore_backends.dynamodb_vector.estimate import estimate  # it imports the driver
+
         table_prefix(url)
         return estimate(url.options(VectorOptions), workload, age_days)
