@@ -50,12 +50,12 @@ def data() -> tuple[Vectors, Vectors]:
     return base, query
 
 
-def records(vectors: Vectors) -> Iterator[VectorRecord]:
-    """Yield records, a minute apart, in sessions of twenty."""
-    for number, vector in enumerate(vectors):
+def records(vectors: Vectors, first: int = 0, text: str = TEXT) -> Iterator[VectorRecord]:
+    """Yield records, a minute apart, in sessions of twenty; numbered from ``first`` on."""
+    for number, vector in enumerate(vectors, first):
         at, session = START + timedelta(minutes=number), f"session-{number // 20}"
         made = message_id("user", session, at, "user", str(number))
-        yield VectorRecord(made, vector, session, "user", TEXT)
+        yield VectorRecord(made, vector, session, "user", text)
 
 
 def sizes(report: Report, vectors: Vectors) -> None:

@@ -5,33 +5,23 @@ emulator of DynamoDB. Recall@10 counts scores, against exact search, so that tie
 Eventual reads, texts of the hits included. Cold is a process that holds nothing; held is one that
 has the codes of all cells. Units don't depend on the machine.
 
-    IALSTORE_DATA=FOLDER python benchmarks/packed_units.py [--users 1000 6000 20000] [--json FILE]
+    IALSTORE_DATA=FOLDER python benchmarks/packed_units.py [--users 1000 6000 20000]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
-import sys
-import time
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from _report import Bars, Cell, Report, Table, arguments
+from lsh_units import SPEC, Vectors, data, records
 
-from ialstore import Consistency, IndexSpec, VectorRecord, meter
-from ialstore.ids import message_id
+from ialstore import Consistency, meter
 from ialstore.testing.servers import RunningServer, start
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
 
-FILE: Final = "dialog20k_minilm.npz"
-START: Final = datetime(2026, 11, 1, tzinfo=UTC)
-SPEC: Final = IndexSpec(384)
 EFFORTS: Final[dict[str, tuple[float, ...]]] = {
     "gsi": (0.5, 0.8, 0.9, 0.95),
     "packed": (0.2, 0.35, 0.5, 0.65),
@@ -42,30 +32,6 @@ EVENTUAL: Final = Consistency.EVENTUAL
 TEXT: Final = "x" * 500
 UPSERTS: Final = 100
 BATCH: Final = 50
-
-Vectors = NDArray[np.float32]
-Row = dict[str, Any]
-
-
-def data() -> tuple[Vectors, Vectors]:
-    """Return vectors and queries, each of length 1."""
-    folder = os.environ.get("IALSTORE_DATA", "")
-    path = Path(folder) / FILE
-    if not folder or not path.exists():
-        sys.exit(f"set IALSTORE_DATA to the folder of {FILE}")
-    with np.load(path) as held:
-        found: list[Vectors] = [held[name].astype(np.float32) for name in ("base", "query")]
-    base, query = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in found)
-    order = np.random.default_rng(0).permutation(len(base))
-    return base[order], query
-
-
-def records(vectors: Vectors, first: int = 0) -> Iterator[VectorRecord]:
-    """Yield records, a minute apart, in sessions of twenty."""
-    for number, vector in enumerate(vectors, first):
-        at, session = START + timedelta(minutes=number), f"s{number // 20}"
-        made = message_id("user", session, at, "user", str(number))
-        yield VectorRecord(made, vector, session, "user", TEXT)
 
 
 class Bench:
@@ -84,27 +50,26 @@ class Bench:
         """Return an index that holds nothing."""
         return LshDynamoIndex(self._prefix, SPEC, self._options, timeout_seconds=60)
 
-    def fill(self) -> Row:
-        """Store everything, with the maintenance that is due; return what one upsert costs.
+    def fill(self) -> list[Cell]:
+        """Store everything, with the maintenance that is due.
 
-        The last ones are made one by one; maintenance is that of the second half, spread over it.
+        Returns:
+            Write units of an upsert, the mean of the last ones, which are made one by one; and of
+            maintenance, that of the second half, spread over it.
         """
         count = len(self.base)
         with self.opened() as index:
             index.setup()
             maintenance = 0.0
             for first in range(0, count - UPSERTS, BATCH):
-                some = records(self.base[first : min(first + BATCH, count - UPSERTS)], first)
+                some = records(self.base[first : min(first + BATCH, count - UPSERTS)], first, TEXT)
                 index.upsert(self.user, list(some))
                 maintenance += self._maintained(index) * (first >= count // 2)
             with meter() as alone:
-                for one in records(self.base[-UPSERTS:], count - UPSERTS):
+                for one in records(self.base[-UPSERTS:], count - UPSERTS, TEXT):
                     index.upsert(self.user, [one])
             maintenance += self._maintained(index)
-        return {
-            "write units of an upsert": round(alone.units.write / UPSERTS, 2),
-            "of its maintenance": round(maintenance / (count - count // 2), 2),
-        }
+        return [alone.units.write / UPSERTS, maintenance / (count - count // 2)]
 
     def _maintained(self, index: LshDynamoIndex) -> float:
         """Do the maintenance that is due; return its write units."""
@@ -113,8 +78,8 @@ class Bench:
                 index.optimize(self.user, only_due=True)
         return metered.units.write
 
-    def searches(self, effort: float, *, held: bool) -> Row:
-        """Return recall and units, means over the queries."""
+    def searches(self, effort: float, *, held: bool) -> list[Cell]:
+        """Return recall, units, their 95th percentile, requests, means over the queries; bytes."""
         recalls: list[float] = []
         reads: list[float] = []
         requests: list[int] = []
@@ -134,50 +99,60 @@ class Bench:
             requests.append(metered.units.requests)
         held_bytes = index.held_bytes
         index.close()
-        return {
-            "layout": self.layout,
-            "vectors": len(self.base),
-            "held": held,
-            "effort": effort,
-            "recall": round(statistics.fmean(recalls), 3),
-            "read units": round(statistics.fmean(reads), 1),
-            "p95": float(np.quantile(reads, 0.95)),
-            "requests": round(statistics.fmean(requests), 1),
-            "held bytes": held_bytes,
-        }
+        return [
+            statistics.fmean(recalls),
+            statistics.fmean(reads),
+            float(np.quantile(reads, 0.95)),
+            statistics.fmean(requests),
+            held_bytes,
+        ]
+
+
+def measure(report: Report, given: Any, server: RunningServer) -> None:
+    """Report every layout and size; what is done is kept after each."""
+    base, query = data()
+    base = base[np.random.default_rng(0).permutation(len(base))]
+    writes = report.table(
+        "writes", "Upserts", "layout", "vectors", "write units", "of its maintenance"
+    )
+    columns = ("effort", f"recall@{K}", "read units", "p95", "requests", "bytes held")
+    searches = report.table("searches", "Searches", "layout", "vectors", "codes", *columns)
+    report.pictures.append(
+        Bars("searches", ("layout", "vectors", "codes", "effort"), ["read units"], is_log=False)
+    )
+    for count in given.users:
+        for layout in given.layouts:
+            bench = Bench(server, layout, base[:count], query[: given.queries])
+            writes.add(layout, count, *bench.fill())
+            efforts = EFFORTS[layout] if given.efforts else (DEFAULT[layout],)
+            for held in (False, True) if layout == "packed" else (False,):
+                _search(searches, bench, efforts, held=held)
+                report.keep(given)
+
+
+def _search(table: Table, bench: Bench, efforts: tuple[float, ...], *, held: bool) -> None:
+    for effort in efforts:
+        found = bench.searches(effort, held=held)
+        kind = "held" if held else "cold"
+        table.add(bench.layout, len(bench.base), kind, f"{effort:g}", *found)
 
 
 def main() -> None:
-    """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and report."""
+    parser = arguments(__doc__)
     parser.add_argument("--server", default="dynoxide")
     parser.add_argument("--users", nargs="+", type=int, default=[1000, 6000, 20_000])
     parser.add_argument("--layouts", nargs="+", default=["packed", "gsi"])
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--efforts", action="store_true", help="all efforts, not the default only")
-    parser.add_argument("--json", type=Path, help="file that the results are written to")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
-    base, query = data()
-    rows: list[Row] = []
-    writes: list[Row] = []
-    with start(arguments.server) as server:
-        for count in arguments.users:
-            for layout in arguments.layouts:
-                bench = Bench(server, layout, base[:count], query[: arguments.queries])
-                began = time.perf_counter()
-                writes.append({"layout": layout, "vectors": count, **bench.fill()})
-                print(writes[-1], f"{time.perf_counter() - began:.0f} s", flush=True)
-                efforts = EFFORTS[layout] if arguments.efforts else (DEFAULT[layout],)
-                for held in (False, True) if layout == "packed" else (False,):
-                    for effort in efforts:
-                        rows.append(bench.searches(effort, held=held))
-                        print(rows[-1], flush=True)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        made = json.dumps({"searches": rows, "writes": writes}, indent=1)
-        arguments.json.write_text(f"{made}\n")
+    report = Report("packed_units", __doc__, ["numpy"])
+    report.environment["server"] = given.server
+    with start(given.server) as server:
+        measure(report, given, server)
+    report.finish(given)
 
 
 if __name__ == "__main__":
