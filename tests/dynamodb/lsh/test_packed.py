@@ -188,6 +188,38 @@ def test_a_writer_learns_that_the_codes_have_another_version(
     assert (entry["code"] == np.packbits(turned - snapshot.mean >= 0)).all()
 
 
+@pytest.mark.usefixtures("small")
+def test_a_merged_segment_that_a_late_writer_makes_again_hides_nothing(
+    packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """V3: it holds what that writer knew, which is not all that was in it."""
+    monkeypatch.setattr(rebuilding, "_GROWTH", 9)
+    records, late, reader = crowd(80, 3), opened(), opened()
+    maintained(packed, records[:20])
+    room = cast("Any", packed)._layout._writer._tail.entries_of_segment(USER)  # noqa: SLF001 - in entries
+    there = 20
+
+    def number() -> int:
+        return cast("Any", packed)._layout._writer._known[USER].opened.number  # noqa: SLF001 - as above
+
+    def store(index: LshDynamoIndex, count: int) -> None:
+        nonlocal there
+        index.upsert(USER, records[there : there + count])
+        there += count
+
+    before = number()
+    while number() == before:  # the next segment begins with one entry
+        store(packed, 1)
+    store(late, room - 2)
+    found(reader)
+    store(packed, 1)
+    store(packed, 1)
+    assert number() == before + 2
+    packed.optimize(USER)
+    store(late, 2)
+    assert found(reader) == {one.id for one in records[:there]}
+
+
 # -- exactness ------------------------------------------------------------------------------------
 
 

@@ -110,6 +110,8 @@ class Snapshot:
         before, now = self.opened, later.opened
         if before is None or now is None or now.version != before.version:
             return None
+        if before.number < now.first:  # what a late writer makes again there is not all
+            return None
         if (now.number, now.writes) <= (before.number, before.writes):
             return self
         fresh = range(before.number, now.number)

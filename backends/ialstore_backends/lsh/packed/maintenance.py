@@ -178,7 +178,15 @@ class PackedMaintenance:
         due_at = opened.number + self._segments_until_due(user_id, made.count)
         op.renew()
         flat = _flat(new, made)
-        if not self._tail.switch(op, user_id, made.head, flat=flat, fence=opened.fence, due=due_at):
+        if not self._tail.switch(
+            op,
+            user_id,
+            made.head,
+            flat=flat,
+            fence=opened.fence,
+            due=due_at,
+            first=new.facts.segment,
+        ):
             return self._lost(op, user_id, new, made)
         merged = [
             self._tail.segment_key(user_id, number, opened.version) for number in stored.segments
@@ -225,7 +233,14 @@ class PackedMaintenance:
             flat = _flat(new, made)
             anew = current, version, number
             if self._tail.switch(
-                op, user_id, made.head, flat=flat, fence=opened.fence, due=due_at, anew=anew
+                op,
+                user_id,
+                made.head,
+                flat=flat,
+                fence=opened.fence,
+                due=due_at,
+                first=new.facts.segment,
+                anew=anew,
             ):
                 old = None if stored.head is None else stored.head.head
                 stale = self._tail.read(op, user_id, strong=True).old

@@ -6,7 +6,8 @@ them, in this order. ``A...`` and ``B...`` are cells of every other epoch, ``V..
 Writers add to the open segment alone. When it is full, its elements are added to the closed segment
 of its number, and it begins anew under the next number, on condition that nothing was added
 meanwhile: whatever was added is in one of the two. A closed segment that somebody late adds to
-holds nothing that it did not hold before; one that is made again by it is below the head's first.
+holds nothing that it did not hold before. One that is made again by it may lack something, and is
+below the head's first, which the open segment tells those who don't read the head again.
 
 Whoever rebuilds takes a number from the open segment, its fence. Cells are overwritten only by a
 higher fence, and the head is switched in one transaction that looks whether the fence is still the
@@ -82,6 +83,7 @@ class OpenSegment:
         fence: the last one that was taken.
         claimed: when that was, seconds since 1970; 0 of one that is done.
         due: number of the segment from which a rebuild pays.
+        first: number of the first segment that is not in the cells.
         elements: entries and tombstones.
     """
 
@@ -92,6 +94,7 @@ class OpenSegment:
     fence: int
     claimed: int
     due: int
+    first: int
     elements: tuple[bytes, ...]
 
     @property
@@ -146,7 +149,8 @@ class Stored:
             return False
         if self.head is not None and self.head.head.facts.version != opened.version:
             return False
-        return all(number in self.segments for number in range(self.first, opened.number))
+        numbers = range(self.first, opened.number)
+        return self.first >= opened.first and all(number in self.segments for number in numbers)
 
 
 class TailTable:
@@ -432,6 +436,7 @@ class TailTable:
         flat: bytes | None,
         fence: int,
         due: int,
+        first: int,
         anew: tuple[OpenSegment, int, int] | None = None,
     ) -> bool:
         """Switch to another head; return whether the fence was still the last one.
@@ -443,18 +448,24 @@ class TailTable:
             flat: cells that are kept in it.
             fence: that of the rebuild.
             due: number of the segment from which the next rebuild pays.
+            first: number of the first segment that is not in the cells.
             anew: the open segment that is emptied, if nothing was written to it since; the
                 version and number under which it begins anew.
         """
         item: Item = {**self._key(user_id, _HEAD), "h": {"B": head}, "f": _number(fence)}
         if flat is not None:
             item["c"] = {"B": flat}
-        values = {":f": _number(fence), ":d": _number(due), ":one": _number(1)}
-        condition, expression = "f = :f", "SET d = :d, w = w + :one REMOVE t"
+        values = {
+            ":f": _number(fence),
+            ":d": _number(due),
+            ":s": _number(first),
+            ":one": _number(1),
+        }
+        condition, expression = "f = :f", "SET d = :d, s = :s, w = w + :one REMOVE t"
         if anew is not None:
             seen, version, number = anew
             condition += " AND w = :w"
-            expression = "SET d = :d, w = w + :one, v = :v, n = :n, b = :z REMOVE t, e"
+            expression = "SET d = :d, s = :s, w = w + :one, v = :v, n = :n, b = :z REMOVE t, e"
             values |= {
                 ":w": _number(seen.writes),
                 ":v": _number(version),
@@ -642,6 +653,7 @@ def _opened(row: Item) -> OpenSegment:
         fence=int(row["f"]["N"]),
         claimed=int(row["t"]["N"]) if "t" in row else 0,
         due=int(row["d"]["N"]),
+        first=int(row["s"]["N"]) if "s" in row else 0,
         elements=_elements(row),
     )
 
