@@ -196,11 +196,12 @@ def test_a_merged_segment_that_a_late_writer_makes_again_hides_nothing(
     monkeypatch.setattr(rebuilding, "_GROWTH", 9)
     records, late, reader = crowd(80, 3), opened(), opened()
     maintained(packed, records[:20])
-    room = cast("Any", packed)._layout._writer._tail.entries_of_segment(USER)  # noqa: SLF001 - in entries
+    writer: Any = cast("Any", packed)._layout._writer  # noqa: SLF001 - what it knows
+    room: int = writer._tail.entries_of_segment(USER)  # noqa: SLF001 - as above
     there = 20
 
     def number() -> int:
-        return cast("Any", packed)._layout._writer._known[USER].opened.number  # noqa: SLF001 - as above
+        return int(writer._known[USER].opened.number)  # noqa: SLF001 - as above
 
     def store(index: LshDynamoIndex, count: int) -> None:
         nonlocal there
@@ -461,6 +462,37 @@ def test_any_request_of_a_call_may_fail(
     assert found(packed) == there
     packed.optimize(USER)
     assert packed.search(USER, X, effort=0.5).examined == len(there)
+
+
+CONFLICTS: dict[str, Callable[[LshDynamoIndex, Sequence[VectorRecord]], object]] = {
+    "upsert": lambda index, records: index.upsert(USER, records),
+    "delete": lambda index, records: index.delete(USER, [records[0].id]),
+    "optimize": lambda index, _: index.optimize(USER),
+    "erase": lambda index, _: index.erase(USER),
+}
+
+
+@pytest.mark.parametrize("call", CONFLICTS)
+def test_a_call_that_meets_a_switch_goes_on(
+    packed: LshDynamoIndex, opened: Open, proxy: FaultProxy, call: str
+) -> None:
+    """E1: DynamoDB refuses what writes to an item of a running transaction."""
+    records = crowd(4, 3)
+    packed.upsert(USER, records)
+    index = opened(proxy.endpoint)
+    index.count(USER)
+    refused = 0
+
+    def decide(request: ProxiedRequest) -> Decision:
+        nonlocal refused
+        if b'"S": "U"}' in request.body and request.operation.endswith("eItem") and refused < 2:
+            refused += 1
+            return Instead.error("TransactionConflictException")
+        return None
+
+    proxy.decide = decide
+    CONFLICTS[call](index, records)
+    assert refused == 2
 
 
 @pytest.mark.usefixtures("small")

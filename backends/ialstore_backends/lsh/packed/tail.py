@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
@@ -52,6 +53,7 @@ __all__ = [
     "segments_of",
 ]
 
+T = TypeVar("T")
 CODES: Final = "@"
 """The chunk of no vector."""
 _HEAD, _OPEN = "H", "U"
@@ -61,6 +63,7 @@ _CELL_BYTES: Final = 12  # of a cell, likewise
 _WITH_MEAN: Final = 1 << 60
 _RANDOM_BITS: Final = 20
 _BATCH: Final = 25
+_REFUSED: Final = Units(write=1)
 
 
 class MovedError(Exception):
@@ -287,16 +290,12 @@ class TailTable:
             MovedError: the codes have another version.
         """
         size, room = sum(map(len, elements)), self.room(user_id)
-        pause = self._client.pauses(op)
         is_full = known is not None and known.version == version and known.size + size > room
         while True:
             try:
                 if is_full and known is not None:
                     return self._roll(op, user_id, known, elements)
                 return self._add(op, user_id, version, elements, room - size)
-            except ConflictError:  # with a transaction
-                op.add(Units(write=1))
-                pause()
             except ConditionFailedError as error:
                 known = None if error.item is None else _opened(error.item)
                 there = 0 if error.item is None else item_bytes(error.item, is_wire=True)
@@ -486,50 +485,56 @@ class TailTable:
                 },
             ]
         }
-        pause = self._client.pauses(op)
-        while True:
-            try:
-                self._client.call(op, "TransactWriteItems", params, place=CODES)
-            except ConflictError:
-                op.add(Units(write=2 * (write_units(item_bytes(item)) + 1)))
-                pause()
-            except ConditionFailedError:
-                op.add(Units(write=2 * (write_units(item_bytes(item)) + 1)))
-                return False
-            else:
-                return True
+        units = Units(write=2 * (write_units(item_bytes(item)) + 1))
+        send = partial(self._client.call, op, "TransactWriteItems", params, place=CODES)
+        try:
+            self._beside_switches(op, send, units)
+        except ConditionFailedError:
+            op.add(units)
+            return False
+        return True
 
     def _update_open(self, op: Operation, user_id: str, params: dict[str, Any]) -> OpenSegment:
         op.renew()
-        answer = self._client.call(
-            op,
-            "UpdateItem",
-            {
-                "TableName": self._table.name,
-                "Key": self._key(user_id, _OPEN),
-                "ReturnValues": "ALL_NEW",
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                **params,
-            },
-            place=CODES,
-        )
-        return _opened(answer["Attributes"])
+        params = {
+            "TableName": self._table.name,
+            "Key": self._key(user_id, _OPEN),
+            "ReturnValues": "ALL_NEW",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            **params,
+        }
+        send = partial(self._client.call, op, "UpdateItem", params, place=CODES)
+        return _opened(self._beside_switches(op, send)["Attributes"])
+
+    def _beside_switches(self, op: Operation, send: Callable[[], T], units: Units = _REFUSED) -> T:
+        """Return what a request returns; a running transaction on its item is waited for.
+
+        Args:
+            op: the running call.
+            send: makes the request.
+            units: that one takes which is refused.
+        """
+        pause = self._client.pauses(op)
+        while True:
+            try:
+                return send()
+            except ConflictError:
+                op.add(units)
+                pause()
 
     # -- removing -------------------------------------------------------------------------------
 
     def drop_open(self, op: Operation, user_id: str, seen: OpenSegment) -> bool:
         """Delete the open segment; return whether nothing was written to it since."""
-        old = self._table.access.delete(
-            op,
-            self._key(user_id, _OPEN),
-            "v = :v AND w = :w AND f = :f",
-            {
-                ":v": _number(seen.version),
-                ":w": _number(seen.writes),
-                ":f": _number(seen.fence),
-            },
-        )
-        return old is not None
+        condition = "v = :v AND w = :w AND f = :f"
+        values = {
+            ":v": _number(seen.version),
+            ":w": _number(seen.writes),
+            ":f": _number(seen.fence),
+        }
+        key = self._key(user_id, _OPEN)
+        delete = partial(self._table.access.delete, op, key, condition, values)
+        return self._beside_switches(op, delete) is not None
 
     def leftovers(self, op: Operation, user_id: str) -> list[Item]:
         """Return the keys of what does not belong to the open segment, if there is one."""
