@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
@@ -219,6 +220,63 @@ def test_a_merged_segment_that_a_late_writer_makes_again_hides_nothing(
     packed.optimize(USER)
     store(late, 2)
     assert found(reader) == {one.id for one in records[:there]}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_writer_who_reads_while_codes_are_switched_is_not_told_of_damage(
+    packed: LshDynamoIndex, opened: Open
+) -> None:
+    """E1: a mean that is deleted before the query comes to it."""
+    records, other, writer = crowd(60, 3), opened(), opened()
+    maintained(other, records[:20])
+    writer.count(USER)
+    client: Any = writer._table.client  # noqa: SLF001 - where requests go by
+    send = client.call
+    seen: list[str] = []
+
+    def call(op: Any, operation: str, params: dict[str, Any], **more: Any) -> Any:
+        if operation != "Query":
+            return send(op, operation, params, **more)
+        answer = send(op, operation, {**params, "Limit": 1}, **more)
+        if not seen:
+            seen.append(answer["Items"][0]["embedding_id"]["S"])
+            maintained(other, records[20:59])
+        return answer
+
+    client.call = call
+    writer.upsert(USER, records[59:])
+    assert seen == ["U"]
+    assert found(packed) == {one.id for one in records}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_segment_that_is_closed_while_a_rebuild_reads_is_not_lost(
+    packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S13: a query is no snapshot; it may pass by a segment, and then see its successor."""
+    records, rebuilder = crowd(40, 3), opened()
+    for one in records[:20]:
+        packed.upsert(USER, [one])
+    read, put_mean = tail.TailTable.read, tail.TailTable.put_mean
+    passed: list[int] = []
+
+    def put_mean_and_more(*args: Any) -> None:
+        put_mean(*args)
+        for one in records[20:]:
+            packed.upsert(USER, [one])
+
+    def read_past(*args: Any, behind: int | None = None, **more: Any) -> tail.Stored:
+        stored = read(*args, behind=behind, **more)
+        if behind is None or passed:
+            return stored
+        passed.append(behind)
+        return replace(stored, segments={})
+
+    monkeypatch.setattr(tail.TailTable, "put_mean", put_mean_and_more)
+    monkeypatch.setattr(tail.TailTable, "read", read_past)
+    assert rebuilder.optimize(USER, only_due=True).notes == ()
+    assert passed
+    assert found(rebuilder) == {one.id for one in records}
 
 
 # -- exactness ------------------------------------------------------------------------------------

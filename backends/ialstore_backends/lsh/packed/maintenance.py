@@ -227,6 +227,8 @@ class PackedMaintenance:
                 break
             if current.version != opened.version:  # pragma: no cover - no switch without a fence
                 break
+            if later.lacks(opened.number):
+                continue
             number = self._carry_over(op, user_id, later, new, encoded)
             due_at = number + self._segments_until_due(user_id, made.count)
             op.renew()

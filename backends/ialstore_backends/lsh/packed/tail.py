@@ -63,6 +63,7 @@ _CELL_BYTES: Final = 12  # of a cell, likewise
 _WITH_MEAN: Final = 1 << 60
 _RANDOM_BITS: Final = 20
 _BATCH: Final = 25
+_READS: Final = 3  # of what may be switched, and its mean deleted, while a query passes
 _REFUSED: Final = Units(write=1)
 
 
@@ -142,6 +143,11 @@ class Stored:
         """Number of the first segment of the tail."""
         return 0 if self.head is None else self.head.head.facts.segment
 
+    def lacks(self, first: int) -> bool:
+        """Return whether a closed segment from ``first`` on was passed by: no query is a snapshot."""
+        end = 0 if self.opened is None else self.opened.number
+        return any(number not in self.segments for number in range(first, end))
+
     @property
     def is_whole(self) -> bool:
         """Whether the parts belong together."""
@@ -152,8 +158,7 @@ class Stored:
             return False
         if self.head is not None and self.head.head.facts.version != opened.version:
             return False
-        numbers = range(self.first, opened.number)
-        return self.first >= opened.first and all(number in self.segments for number in numbers)
+        return self.first >= opened.first and not self.lacks(self.first)
 
 
 class TailTable:
@@ -217,6 +222,18 @@ class TailTable:
 
     def opened(self, op: Operation, user_id: str) -> tuple[OpenSegment | None, Floats | None]:
         """Return the open segment, and the mean of its version; None where it is zero."""
+        for _ in range(_READS):
+            opened, means = self._opened_and_means(op, user_id)
+            if opened is None or not opened.has_mean:
+                return opened, None
+            mean = means.get(_mean_key(opened.version))
+            if mean is not None and len(mean) == self.layout.dimension:
+                return opened, mean
+        raise _damaged()
+
+    def _opened_and_means(
+        self, op: Operation, user_id: str
+    ) -> tuple[OpenSegment | None, dict[str, Floats]]:
         opened: OpenSegment | None = None
         means: dict[str, Floats] = {}
         for row in self._rows(op, user_id, _OPEN, "V~", strong=True):
@@ -227,12 +244,7 @@ class TailTable:
                     means[row["embedding_id"]["S"]] = np.frombuffer(_binary(row["m"]), "<f4")
             except DAMAGE as error:
                 raise _damaged() from error
-        if opened is None or not opened.has_mean:
-            return opened, None
-        mean = means.get(_mean_key(opened.version))
-        if mean is None or len(mean) != self.layout.dimension:
-            raise _damaged()
-        return opened, mean
+        return opened, means
 
     def cells(
         self, op: Operation, user_id: str, stored: StoredHead, numbers: Sequence[int]
