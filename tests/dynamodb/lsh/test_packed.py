@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
@@ -186,6 +187,96 @@ def test_a_writer_learns_that_the_codes_have_another_version(
     (entry,) = snapshot.tail
     turned = rotation(24).apply(directions(records[20].vector[None], "cosine"))
     assert (entry["code"] == np.packbits(turned - snapshot.mean >= 0)).all()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_merged_segment_that_a_late_writer_makes_again_hides_nothing(
+    packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """V3: it holds what that writer knew, which is not all that was in it."""
+    monkeypatch.setattr(rebuilding, "_GROWTH", 9)
+    records, late, reader = crowd(80, 3), opened(), opened()
+    maintained(packed, records[:20])
+    writer: Any = cast("Any", packed)._layout._writer  # noqa: SLF001 - what it knows
+    room: int = writer._tail.entries_of_segment(USER)  # noqa: SLF001 - as above
+    there = 20
+
+    def number() -> int:
+        return int(writer._known[USER].opened.number)  # noqa: SLF001 - as above
+
+    def store(index: LshDynamoIndex, count: int) -> None:
+        nonlocal there
+        index.upsert(USER, records[there : there + count])
+        there += count
+
+    before = number()
+    while number() == before:  # the next segment begins with one entry
+        store(packed, 1)
+    store(late, room - 2)
+    found(reader)
+    store(packed, 1)
+    store(packed, 1)
+    assert number() == before + 2
+    packed.optimize(USER)
+    store(late, 2)
+    assert found(reader) == {one.id for one in records[:there]}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_writer_who_reads_while_codes_are_switched_is_not_told_of_damage(
+    packed: LshDynamoIndex, opened: Open
+) -> None:
+    """E1: a mean that is deleted before the query comes to it."""
+    records, other, writer = crowd(60, 3), opened(), opened()
+    maintained(other, records[:20])
+    writer.count(USER)
+    client: Any = writer._table.client  # noqa: SLF001 - where requests go by
+    send = client.call
+    seen: list[str] = []
+
+    def call(op: Any, operation: str, params: dict[str, Any], **more: Any) -> Any:
+        if operation != "Query":
+            return send(op, operation, params, **more)
+        answer = send(op, operation, {**params, "Limit": 1}, **more)
+        if not seen:
+            seen.append(answer["Items"][0]["embedding_id"]["S"])
+            maintained(other, records[20:59])
+        return answer
+
+    client.call = call
+    writer.upsert(USER, records[59:])
+    assert seen == ["U"]
+    assert found(packed) == {one.id for one in records}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_segment_that_is_closed_while_a_rebuild_reads_is_not_lost(
+    packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S13: a query is no snapshot; it may pass by a segment, and then see its successor."""
+    records, rebuilder = crowd(40, 3), opened()
+    for one in records[:20]:
+        packed.upsert(USER, [one])
+    read, put_mean = tail.TailTable.read, tail.TailTable.put_mean
+    passed: list[int] = []
+
+    def put_mean_and_more(*args: Any) -> None:
+        put_mean(*args)
+        for one in records[20:]:
+            packed.upsert(USER, [one])
+
+    def read_past(*args: Any, behind: int | None = None, **more: Any) -> tail.Stored:
+        stored = read(*args, behind=behind, **more)
+        if behind is None or passed:
+            return stored
+        passed.append(behind)
+        return replace(stored, segments={})
+
+    monkeypatch.setattr(tail.TailTable, "put_mean", put_mean_and_more)
+    monkeypatch.setattr(tail.TailTable, "read", read_past)
+    assert rebuilder.optimize(USER, only_due=True).notes == ()
+    assert passed
+    assert found(rebuilder) == {one.id for one in records}
 
 
 # -- exactness ------------------------------------------------------------------------------------
@@ -429,6 +520,37 @@ def test_any_request_of_a_call_may_fail(
     assert found(packed) == there
     packed.optimize(USER)
     assert packed.search(USER, X, effort=0.5).examined == len(there)
+
+
+CONFLICTS: dict[str, Callable[[LshDynamoIndex, Sequence[VectorRecord]], object]] = {
+    "upsert": lambda index, records: index.upsert(USER, records),
+    "delete": lambda index, records: index.delete(USER, [records[0].id]),
+    "optimize": lambda index, _: index.optimize(USER),
+    "erase": lambda index, _: index.erase(USER),
+}
+
+
+@pytest.mark.parametrize("call", CONFLICTS)
+def test_a_call_that_meets_a_switch_goes_on(
+    packed: LshDynamoIndex, opened: Open, proxy: FaultProxy, call: str
+) -> None:
+    """E1: DynamoDB refuses what writes to an item of a running transaction."""
+    records = crowd(4, 3)
+    packed.upsert(USER, records)
+    index = opened(proxy.endpoint)
+    index.count(USER)
+    refused = 0
+
+    def decide(request: ProxiedRequest) -> Decision:
+        nonlocal refused
+        if b'"S": "U"}' in request.body and request.operation.endswith("eItem") and refused < 2:
+            refused += 1
+            return Instead.error("TransactionConflictException")
+        return None
+
+    proxy.decide = decide
+    CONFLICTS[call](index, records)
+    assert refused == 2
 
 
 @pytest.mark.usefixtures("small")

@@ -110,11 +110,13 @@ class Snapshot:
         before, now = self.opened, later.opened
         if before is None or now is None or now.version != before.version:
             return None
+        if before.number < now.first:  # what a late writer makes again there is not all
+            return None
         if (now.number, now.writes) <= (before.number, before.writes):
             return self
-        fresh = range(before.number, now.number)
-        if any(number not in later.segments for number in fresh):
+        if later.lacks(before.number):
             return None
+        fresh = range(before.number, now.number)
         parts = _entries(self.layout, [later.segments[number] for number in fresh])
         return replace(self, opened=now, closed=np.concatenate([self.closed, parts]))
 

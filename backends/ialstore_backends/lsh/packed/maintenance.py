@@ -178,7 +178,15 @@ class PackedMaintenance:
         due_at = opened.number + self._segments_until_due(user_id, made.count)
         op.renew()
         flat = _flat(new, made)
-        if not self._tail.switch(op, user_id, made.head, flat=flat, fence=opened.fence, due=due_at):
+        if not self._tail.switch(
+            op,
+            user_id,
+            made.head,
+            flat=flat,
+            fence=opened.fence,
+            due=due_at,
+            first=new.facts.segment,
+        ):
             return self._lost(op, user_id, new, made)
         merged = [
             self._tail.segment_key(user_id, number, opened.version) for number in stored.segments
@@ -219,13 +227,22 @@ class PackedMaintenance:
                 break
             if current.version != opened.version:  # pragma: no cover - no switch without a fence
                 break
+            if later.lacks(opened.number):
+                continue
             number = self._carry_over(op, user_id, later, new, encoded)
             due_at = number + self._segments_until_due(user_id, made.count)
             op.renew()
             flat = _flat(new, made)
             anew = current, version, number
             if self._tail.switch(
-                op, user_id, made.head, flat=flat, fence=opened.fence, due=due_at, anew=anew
+                op,
+                user_id,
+                made.head,
+                flat=flat,
+                fence=opened.fence,
+                due=due_at,
+                first=new.facts.segment,
+                anew=anew,
             ):
                 old = None if stored.head is None else stored.head.head
                 stale = self._tail.read(op, user_id, strong=True).old

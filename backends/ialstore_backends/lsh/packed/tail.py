@@ -6,7 +6,8 @@ them, in this order. ``A...`` and ``B...`` are cells of every other epoch, ``V..
 Writers add to the open segment alone. When it is full, its elements are added to the closed segment
 of its number, and it begins anew under the next number, on condition that nothing was added
 meanwhile: whatever was added is in one of the two. A closed segment that somebody late adds to
-holds nothing that it did not hold before; one that is made again by it is below the head's first.
+holds nothing that it did not hold before. One that is made again by it may lack something, and is
+below the head's first, which the open segment tells those who don't read the head again.
 
 Whoever rebuilds takes a number from the open segment, its fence. Cells are overwritten only by a
 higher fence, and the head is switched in one transaction that looks whether the fence is still the
@@ -18,9 +19,10 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
@@ -51,6 +53,7 @@ __all__ = [
     "segments_of",
 ]
 
+T = TypeVar("T")
 CODES: Final = "@"
 """The chunk of no vector."""
 _HEAD, _OPEN = "H", "U"
@@ -60,6 +63,8 @@ _CELL_BYTES: Final = 12  # of a cell, likewise
 _WITH_MEAN: Final = 1 << 60
 _RANDOM_BITS: Final = 20
 _BATCH: Final = 25
+_READS: Final = 3  # of what may be switched, and its mean deleted, while a query passes
+_REFUSED: Final = Units(write=1)
 
 
 class MovedError(Exception):
@@ -82,6 +87,7 @@ class OpenSegment:
         fence: the last one that was taken.
         claimed: when that was, seconds since 1970; 0 of one that is done.
         due: number of the segment from which a rebuild pays.
+        first: number of the first segment that is not in the cells.
         elements: entries and tombstones.
     """
 
@@ -92,6 +98,7 @@ class OpenSegment:
     fence: int
     claimed: int
     due: int
+    first: int
     elements: tuple[bytes, ...]
 
     @property
@@ -136,6 +143,11 @@ class Stored:
         """Number of the first segment of the tail."""
         return 0 if self.head is None else self.head.head.facts.segment
 
+    def lacks(self, first: int) -> bool:
+        """Return whether a closed segment from ``first`` on was passed by: no query is a snapshot."""
+        end = 0 if self.opened is None else self.opened.number
+        return any(number not in self.segments for number in range(first, end))
+
     @property
     def is_whole(self) -> bool:
         """Whether the parts belong together."""
@@ -146,7 +158,7 @@ class Stored:
             return False
         if self.head is not None and self.head.head.facts.version != opened.version:
             return False
-        return all(number in self.segments for number in range(self.first, opened.number))
+        return self.first >= opened.first and not self.lacks(self.first)
 
 
 class TailTable:
@@ -210,6 +222,18 @@ class TailTable:
 
     def opened(self, op: Operation, user_id: str) -> tuple[OpenSegment | None, Floats | None]:
         """Return the open segment, and the mean of its version; None where it is zero."""
+        for _ in range(_READS):
+            opened, means = self._opened_and_means(op, user_id)
+            if opened is None or not opened.has_mean:
+                return opened, None
+            mean = means.get(_mean_key(opened.version))
+            if mean is not None and len(mean) == self.layout.dimension:
+                return opened, mean
+        raise _damaged()
+
+    def _opened_and_means(
+        self, op: Operation, user_id: str
+    ) -> tuple[OpenSegment | None, dict[str, Floats]]:
         opened: OpenSegment | None = None
         means: dict[str, Floats] = {}
         for row in self._rows(op, user_id, _OPEN, "V~", strong=True):
@@ -220,12 +244,7 @@ class TailTable:
                     means[row["embedding_id"]["S"]] = np.frombuffer(_binary(row["m"]), "<f4")
             except DAMAGE as error:
                 raise _damaged() from error
-        if opened is None or not opened.has_mean:
-            return opened, None
-        mean = means.get(_mean_key(opened.version))
-        if mean is None or len(mean) != self.layout.dimension:
-            raise _damaged()
-        return opened, mean
+        return opened, means
 
     def cells(
         self, op: Operation, user_id: str, stored: StoredHead, numbers: Sequence[int]
@@ -283,16 +302,12 @@ class TailTable:
             MovedError: the codes have another version.
         """
         size, room = sum(map(len, elements)), self.room(user_id)
-        pause = self._client.pauses(op)
         is_full = known is not None and known.version == version and known.size + size > room
         while True:
             try:
                 if is_full and known is not None:
                     return self._roll(op, user_id, known, elements)
                 return self._add(op, user_id, version, elements, room - size)
-            except ConflictError:  # with a transaction
-                op.add(Units(write=1))
-                pause()
             except ConditionFailedError as error:
                 known = None if error.item is None else _opened(error.item)
                 there = 0 if error.item is None else item_bytes(error.item, is_wire=True)
@@ -432,6 +447,7 @@ class TailTable:
         flat: bytes | None,
         fence: int,
         due: int,
+        first: int,
         anew: tuple[OpenSegment, int, int] | None = None,
     ) -> bool:
         """Switch to another head; return whether the fence was still the last one.
@@ -443,18 +459,24 @@ class TailTable:
             flat: cells that are kept in it.
             fence: that of the rebuild.
             due: number of the segment from which the next rebuild pays.
+            first: number of the first segment that is not in the cells.
             anew: the open segment that is emptied, if nothing was written to it since; the
                 version and number under which it begins anew.
         """
         item: Item = {**self._key(user_id, _HEAD), "h": {"B": head}, "f": _number(fence)}
         if flat is not None:
             item["c"] = {"B": flat}
-        values = {":f": _number(fence), ":d": _number(due), ":one": _number(1)}
-        condition, expression = "f = :f", "SET d = :d, w = w + :one REMOVE t"
+        values = {
+            ":f": _number(fence),
+            ":d": _number(due),
+            ":s": _number(first),
+            ":one": _number(1),
+        }
+        condition, expression = "f = :f", "SET d = :d, s = :s, w = w + :one REMOVE t"
         if anew is not None:
             seen, version, number = anew
             condition += " AND w = :w"
-            expression = "SET d = :d, w = w + :one, v = :v, n = :n, b = :z REMOVE t, e"
+            expression = "SET d = :d, s = :s, w = w + :one, v = :v, n = :n, b = :z REMOVE t, e"
             values |= {
                 ":w": _number(seen.writes),
                 ":v": _number(version),
@@ -475,50 +497,56 @@ class TailTable:
                 },
             ]
         }
-        pause = self._client.pauses(op)
-        while True:
-            try:
-                self._client.call(op, "TransactWriteItems", params, place=CODES)
-            except ConflictError:
-                op.add(Units(write=2 * (write_units(item_bytes(item)) + 1)))
-                pause()
-            except ConditionFailedError:
-                op.add(Units(write=2 * (write_units(item_bytes(item)) + 1)))
-                return False
-            else:
-                return True
+        units = Units(write=2 * (write_units(item_bytes(item)) + 1))
+        send = partial(self._client.call, op, "TransactWriteItems", params, place=CODES)
+        try:
+            self._beside_switches(op, send, units)
+        except ConditionFailedError:
+            op.add(units)
+            return False
+        return True
 
     def _update_open(self, op: Operation, user_id: str, params: dict[str, Any]) -> OpenSegment:
         op.renew()
-        answer = self._client.call(
-            op,
-            "UpdateItem",
-            {
-                "TableName": self._table.name,
-                "Key": self._key(user_id, _OPEN),
-                "ReturnValues": "ALL_NEW",
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                **params,
-            },
-            place=CODES,
-        )
-        return _opened(answer["Attributes"])
+        params = {
+            "TableName": self._table.name,
+            "Key": self._key(user_id, _OPEN),
+            "ReturnValues": "ALL_NEW",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            **params,
+        }
+        send = partial(self._client.call, op, "UpdateItem", params, place=CODES)
+        return _opened(self._beside_switches(op, send)["Attributes"])
+
+    def _beside_switches(self, op: Operation, send: Callable[[], T], units: Units = _REFUSED) -> T:
+        """Return what a request returns; a running transaction on its item is waited for.
+
+        Args:
+            op: the running call.
+            send: makes the request.
+            units: that one takes which is refused.
+        """
+        pause = self._client.pauses(op)
+        while True:
+            try:
+                return send()
+            except ConflictError:
+                op.add(units)
+                pause()
 
     # -- removing -------------------------------------------------------------------------------
 
     def drop_open(self, op: Operation, user_id: str, seen: OpenSegment) -> bool:
         """Delete the open segment; return whether nothing was written to it since."""
-        old = self._table.access.delete(
-            op,
-            self._key(user_id, _OPEN),
-            "v = :v AND w = :w AND f = :f",
-            {
-                ":v": _number(seen.version),
-                ":w": _number(seen.writes),
-                ":f": _number(seen.fence),
-            },
-        )
-        return old is not None
+        condition = "v = :v AND w = :w AND f = :f"
+        values = {
+            ":v": _number(seen.version),
+            ":w": _number(seen.writes),
+            ":f": _number(seen.fence),
+        }
+        key = self._key(user_id, _OPEN)
+        delete = partial(self._table.access.delete, op, key, condition, values)
+        return self._beside_switches(op, delete) is not None
 
     def leftovers(self, op: Operation, user_id: str) -> list[Item]:
         """Return the keys of what does not belong to the open segment, if there is one."""
@@ -642,6 +670,7 @@ def _opened(row: Item) -> OpenSegment:
         fence=int(row["f"]["N"]),
         claimed=int(row["t"]["N"]) if "t" in row else 0,
         due=int(row["d"]["N"]),
+        first=int(row["s"]["N"]) if "s" in row else 0,
         elements=_elements(row),
     )
 
