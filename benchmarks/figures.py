@@ -6,6 +6,7 @@ docs/*.md this replaces what stands between two marks:
     <!-- table NAME: TABLE -->        a table, and the command that made it
     <!-- /table -->
     <!-- fig NAME: FIGURE -->12.3<!-- /fig -->        one figure, in a line of text
+    <!-- fig NAME: TABLE / ROW / COLUMN -->12.3<!-- /fig -->        one cell; ROW is its first cells
 
 It also writes benchmarks/results/index.html: all tables, with pictures. ``make figures`` runs it,
 and tests/unit/test_figures.py fails when a document differs from the results.
@@ -87,7 +88,15 @@ class Results:
 
     def _figure(self, name: str, key: str) -> str:
         result = self._find(self.by_name, name, "benchmark")
-        return text_of(self._find(result["figures"], key, f"figure of {name}"))
+        if key.count(" / ") != 2:  # noqa: PLR2004 - a table, a row and a column
+            return text_of(self._find(result["figures"], key, f"figure of {name}"))
+        table, row, column = key.split(" / ")
+        kept = Table.of(self._find(result["tables"], table, f"table of {name}"))
+        rows = [one for one in kept.rows if row in _names(one)]
+        if len(rows) != 1:
+            raise UnknownFigureError(f"there is no one row of {table} {row!r}, but {len(rows)}")
+        cells = dict(zip(kept.columns, rows[0], strict=True))
+        return text_of(self._find(cells, column, f"column of {table}"))
 
     @staticmethod
     def _find(held: dict[str, Any], key: str, what: str) -> Any:
@@ -127,6 +136,12 @@ class Results:
             rows = [list(pair) for pair in result["figures"].items()]
             parts.append(_html(Table("Figures", ("what", "figure"), rows)))
         return "\n".join(parts) + "\n"
+
+
+def _names(row: list[Any]) -> list[str]:
+    """Return what a row may be called: any number of its first cells, with commas between."""
+    texts = [text_of(one) for one in row]
+    return [", ".join(texts[:count]) for count in range(1, len(texts) + 1)]
 
 
 def _line(cells: Any) -> str:

@@ -122,13 +122,38 @@ def test_figures_and_tables_are_written(figures: ModuleType, tmp_path: Path) -> 
     assert results.written(written) == written
 
 
-@pytest.mark.parametrize("name", ["fast: least", "speed: most"])
+def test_one_cell_of_a_table_is_a_figure(figures: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "speed.json").write_text(json.dumps(RESULT), encoding="utf-8")
+    written = figures.Results(tmp_path).written(
+        "<!-- fig speed: calls / read / us -->?<!-- /fig -->"
+    )
+    assert written == "<!-- fig speed: calls / read / us -->1,234<!-- /fig -->"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fast: least",
+        "speed: most",
+        "speed: call / read / us",
+        "speed: calls / write / us",
+        "speed: calls / read / ms",
+    ],
+)
 def test_a_figure_that_nobody_measured_is_refused(
     name: str, figures: ModuleType, tmp_path: Path
 ) -> None:
     (tmp_path / "speed.json").write_text(json.dumps(RESULT), encoding="utf-8")
     with pytest.raises(figures.UnknownFigureError, match="there is no"):
         figures.Results(tmp_path).written(f"<!-- fig {name} -->1<!-- /fig -->")
+
+
+def test_a_row_that_is_two_rows_is_refused(figures: ModuleType, tmp_path: Path) -> None:
+    calls = {**RESULT["tables"]["calls"], "rows": [["read", 1], ["read", 2]]}
+    kept = {**RESULT, "tables": {"calls": calls}}
+    (tmp_path / "speed.json").write_text(json.dumps(kept), encoding="utf-8")
+    with pytest.raises(figures.UnknownFigureError, match="but 2"):
+        figures.Results(tmp_path).written("<!-- fig speed: calls / read / us -->1<!-- /fig -->")
 
 
 def test_the_page_of_results_is_of_these_results(figures: ModuleType) -> None:
@@ -165,7 +190,7 @@ def test_numbers_have_three_digits(cell: Any, text: str, figures: ModuleType) ->
     assert figures.text_of(cell) == text
 
 
-RESULT = {
+RESULT: dict[str, Any] = {
     "about": "How fast it is",
     "command": "python benchmarks/speed.py",
     "date": "2026-11-02",
