@@ -144,7 +144,10 @@ class Stored:
         return 0 if self.head is None else self.head.head.facts.segment
 
     def lacks(self, first: int) -> bool:
-        """Return whether a closed segment from ``first`` on was passed by: no query is a snapshot."""
+        """Return whether a closed segment from ``first`` on was passed by.
+
+        A query is no snapshot.
+        """
         end = 0 if self.opened is None else self.opened.number
         return any(number not in self.segments for number in range(first, end))
 
