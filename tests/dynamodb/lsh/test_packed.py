@@ -279,6 +279,28 @@ def test_a_segment_that_is_closed_while_a_rebuild_reads_is_not_lost(
     assert found(rebuilder) == {one.id for one in records}
 
 
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("growth", [1.5, 9])
+def test_a_rebuild_that_was_stopped_before_it_cleans_up_removes_nothing_of_later_ones(
+    packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch, growth: float
+) -> None:
+    """S13: a process may be frozen for long between two requests."""
+    monkeypatch.setattr(rebuilding, "_GROWTH", growth)
+    records, stopped = crowd(100, 3), opened()
+    maintained(packed, records[:50])
+    packed.delete(USER, [one.id for one in records[5:50]])
+    maintenance: Any = cast("Any", stopped)._layout._maintenance  # noqa: SLF001 - where it stops
+    clean = maintenance._clean  # noqa: SLF001 - as above
+
+    def clean_late(*args: Any, **more: Any) -> None:
+        maintained(packed, records[50:])
+        clean(*args, **more)
+
+    monkeypatch.setattr(maintenance, "_clean", clean_late)
+    stopped.optimize(USER, only_due=True)
+    assert found(opened()) == {one.id for one in [*records[:5], *records[50:]]}
+
+
 # -- exactness ------------------------------------------------------------------------------------
 
 

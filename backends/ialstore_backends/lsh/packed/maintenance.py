@@ -187,11 +187,11 @@ class PackedMaintenance:
             due=due_at,
             first=new.facts.segment,
         ):
-            return self._lost(op, user_id, new, made)
+            return self._lost(op, user_id, new, made, opened.fence)
         merged = [
             self._tail.segment_key(user_id, number, opened.version) for number in stored.segments
         ]
-        self._clean(op, user_id, head.head, new, [*stored.old, *merged])
+        self._clean(op, user_id, head.head, new, [*stored.old, *merged], fence=opened.fence)
         return True
 
     def _encode(self, op: Operation, user_id: str, stored: Stored, done: _Done) -> bool:
@@ -247,10 +247,10 @@ class PackedMaintenance:
                 old = None if stored.head is None else stored.head.head
                 stale = self._tail.read(op, user_id, strong=True).old
                 mean = [self._tail.mean_key(user_id, opened.version)] if opened.has_mean else []
-                self._clean(op, user_id, old, new, [*stale, *mean])
+                self._clean(op, user_id, old, new, [*stale, *mean], fence=opened.fence)
                 return True
         self._tail.delete(op, [self._tail.mean_key(user_id, version)])
-        return self._lost(op, user_id, new, made)
+        return self._lost(op, user_id, new, made, opened.fence)
 
     def _carry_over(
         self,
@@ -304,28 +304,34 @@ class PackedMaintenance:
         ]
         return all(self._table.side_by_side.run(puts))
 
-    def _lost(self, op: Operation, user_id: str, new: Head, made: Rebuilt) -> bool:
+    def _lost(self, op: Operation, user_id: str, new: Head, made: Rebuilt, fence: int) -> bool:
         """Remove what was written for nothing, if the user is gone; else it is overwritten."""
         op.renew()
         opened, _ = self._tail.opened(op, user_id)
         if opened is None and not new.facts.flat:
-            self._tail.delete(
-                op, self._tail.cell_keys(user_id, new.facts.epoch, range(len(made.cells)))
-            )
+            numbers = range(len(made.cells))
+            self._tail.delete_cells(op, user_id, new.facts.epoch, numbers, fence=fence)
         return False
 
     def _clean(
-        self, op: Operation, user_id: str, old: Head | None, new: Head, keys: Sequence[Item]
+        self,
+        op: Operation,
+        user_id: str,
+        old: Head | None,
+        new: Head,
+        keys: Sequence[Item],
+        *,
+        fence: int,
     ) -> None:
-        """Delete segments that were merged, and cells that no later epoch overwrites."""
+        """Delete segments that were merged, and cells that no later epoch overwrites.
+
+        Later rebuilds may have ended before that; what they wrote stays.
+        """
         now = 0 if new.facts.flat else len(new.cells.sizes)
         before = 0 if old is None or old.facts.flat else len(old.cells.sizes)
-        outdated = [
-            key
-            for epoch in (0, 1)
-            for key in self._tail.cell_keys(user_id, epoch, range(now, before))
-        ]
-        self._tail.delete(op, [*keys, *outdated])
+        self._tail.delete(op, keys)
+        for epoch in (0, 1):
+            self._tail.delete_cells(op, user_id, epoch, range(now, before), fence=fence)
 
     def _segments_until_due(self, user_id: str, count: int) -> int:
         return -(-tail_limit(self._layout, count) // self._tail.entries_of_segment(user_id))

@@ -129,7 +129,7 @@ class Stored:
     Attributes:
         head: None where there is none, or it was not asked for.
         segments: elements of closed segments of the version, by number.
-        old: keys of closed segments that belong to another version, or lie before the head's.
+        old: keys of closed segments of an earlier version, or that lie before the head's.
         opened: the open segment.
     """
 
@@ -144,7 +144,7 @@ class Stored:
         return 0 if self.head is None else self.head.head.facts.segment
 
     def lacks(self, first: int) -> bool:
-        """Return whether a closed segment from ``first`` on was passed by: no query is a snapshot."""
+        """Return whether a query, which is no snapshot, passed by a closed segment."""
         end = 0 if self.opened is None else self.opened.number
         return any(number not in self.segments for number in range(first, end))
 
@@ -208,7 +208,7 @@ class TailTable:
                     found.append((row, int(name[1:9]), int(name[9:], 16), _elements(row)))
             except DAMAGE as error:
                 raise _damaged() from error
-        version = -1 if opened is None else opened.version
+        version = 0 if opened is None else opened.version
         start = 0 if head is None else head.head.facts.segment
         end = 0 if opened is None else opened.number
         segments: dict[int, tuple[bytes, ...]] = {}
@@ -216,7 +216,9 @@ class TailTable:
         for row, number, its_version, elements in found:
             if its_version == version and start <= number < end:
                 segments[number] = elements
-            elif its_version != version or number < start:
+            elif _fence_of(its_version) < _fence_of(version) or (
+                its_version == version and number < start
+            ):
                 old.append(_key_of(row))
         return Stored(head, segments, tuple(old), opened)
 
@@ -556,9 +558,18 @@ class TailTable:
         opened, _ = self.opened(op, user_id)  # afterwards: what it has was not there before it
         return [_key_of(row) for row in rows if not _belongs(row["embedding_id"]["S"], opened)]
 
-    def cell_keys(self, user_id: str, epoch: int, numbers: Iterable[int]) -> list[Item]:
-        """Return the keys of cells."""
-        return [self._key(user_id, _cell_key(epoch, number)) for number in numbers]
+    def delete_cells(
+        self, op: Operation, user_id: str, epoch: int, numbers: Iterable[int], *, fence: int
+    ) -> None:
+        """Delete cells that no higher fence has written."""
+        values = {":f": _number(fence)}
+
+        def delete(number: int) -> bool:
+            op.renew()
+            key = self._key(user_id, _cell_key(epoch, number))
+            return self._table.access.delete(op, key, "f <= :f", values) is not None
+
+        self._table.access.delete_each(op, [partial(delete, number) for number in numbers])
 
     def mean_key(self, user_id: str, version: int) -> Item:
         """Return the key of the mean of a version."""
@@ -607,6 +618,10 @@ class TailTable:
 def fence_version(fence: int) -> int:
     """Return the version of the codes of a rebuild."""
     return fence | _WITH_MEAN
+
+
+def _fence_of(version: int) -> int:
+    return version & ~_WITH_MEAN
 
 
 def segments_of(elements: Iterable[bytes], room: int) -> list[list[bytes]]:
