@@ -416,6 +416,20 @@ def test_codes_that_are_damaged_are_an_error_until_optimize(
     assert found(opened()) == {one.id for one in records}
 
 
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("harm", HARM)
+def test_optimize_mends_codes_when_nothing_else_is_due(
+    packed: LshDynamoIndex, client: Any, opened: Open, harm: str
+) -> None:
+    """S13: a user who stores nothing more is searched again, too."""
+    records = crowd(50, 3)
+    maintained(packed, records)
+    packed.optimize(USER)
+    HARM[harm](client, packed.table)
+    assert packed.optimize(USER).notes == ()
+    assert found(opened()) == {one.id for one in records}
+
+
 def test_a_row_that_is_damaged_is_an_error(
     packed: LshDynamoIndex, client: Any, record: Any
 ) -> None:

@@ -99,7 +99,7 @@ class PackedMaintenance:
         notes: tuple[str, ...] = ()
         what = None
         if claimed is not None:
-            what, is_done = self._rebuild(op, user_id, claimed, done)
+            what, is_done = self._rebuild(op, user_id, claimed, done, only_due=only_due)
             notes = () if is_done else (_RACED,)
             self._writer.forget(user_id)
         if what != "encode" and not only_due:
@@ -110,9 +110,9 @@ class PackedMaintenance:
     # -- rebuilds -------------------------------------------------------------------------------
 
     def _rebuild(
-        self, op: Operation, user_id: str, claimed: OpenSegment, done: _Done
+        self, op: Operation, user_id: str, claimed: OpenSegment, done: _Done, *, only_due: bool
     ) -> tuple[str | None, bool]:
-        """Return what was due, and whether it was done."""
+        """Return what was due, and whether it was done; cells that are missing are made anew."""
         stored = self._stored(op, user_id)
         if stored is None:
             return "encode", self._encode(op, user_id, Stored(None, {}, (), claimed), done)
@@ -121,11 +121,12 @@ class PackedMaintenance:
         closed = stored.opened.number - stored.first
         head = None if stored.head is None else stored.head.head
         what = due(head, self._layout, closed * self._tail.entries_of_segment(user_id))
-        if what == "merge":
+        if what == "merge" or (what is None and not only_due):
             cells = self._all_cells(op, user_id, stored)
-            if cells is not None:
+            if cells is None:
+                what = "encode"
+            elif what == "merge":
                 return what, self._merge(op, user_id, stored, cells)
-            what = "encode"
         if what == "encode":
             return what, self._encode(op, user_id, stored, done)
         self._tail.delete(op, stored.old)
