@@ -196,6 +196,8 @@ def test_a_merged_segment_that_a_late_writer_makes_again_hides_nothing(
     """V3: it holds what that writer knew, which is not all that was in it."""
     monkeypatch.setattr(rebuilding, "_GROWTH", 9)
     records, late, reader = crowd(80, 3), opened(), opened()
+    closing: Any = cast("Any", late)._layout._writer._tail  # noqa: SLF001 - it dies before this
+    monkeypatch.setattr(closing, "delete", lambda *_: None)
     maintained(packed, records[:20])
     writer: Any = cast("Any", packed)._layout._writer  # noqa: SLF001 - what it knows
     room: int = writer._tail.entries_of_segment(USER)  # noqa: SLF001 - as above
@@ -299,6 +301,24 @@ def test_a_rebuild_that_was_stopped_before_it_cleans_up_removes_nothing_of_later
     monkeypatch.setattr(maintenance, "_clean", clean_late)
     stopped.optimize(USER, only_due=True)
     assert found(opened()) == {one.id for one in [*records[:5], *records[50:]]}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_writer_who_knows_what_was_erased_does_not_bring_it_back(
+    packed: LshDynamoIndex, opened: Open, client: Any
+) -> None:
+    """S11: however long ago it wrote."""
+    records, late = crowd(20, 3), opened()
+    writer: Any = cast("Any", late)._layout._writer  # noqa: SLF001 - how much a segment takes
+    late.upsert(USER, records[: writer._tail.entries_of_segment(USER) - 1])  # noqa: SLF001 - as above
+    assert packed.erase(USER).remaining == 0
+    late.upsert(USER, records[18:])
+    (codes,) = client.query(
+        TableName=packed.table,
+        KeyConditionExpression="user_chunk = :p",
+        ExpressionAttributeValues={":p": CODES["user_chunk"]},
+    )["Items"]
+    assert len(codes["e"]["BS"]) == 2
 
 
 # -- exactness ------------------------------------------------------------------------------------

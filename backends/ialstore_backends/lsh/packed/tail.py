@@ -7,7 +7,8 @@ Writers add to the open segment alone. When it is full, its elements are added t
 of its number, and it begins anew under the next number, on condition that nothing was added
 meanwhile: whatever was added is in one of the two. A closed segment that somebody late adds to
 holds nothing that it did not hold before. One that is made again by it may lack something, and is
-below the head's first, which the open segment tells those who don't read the head again.
+below the head's first, which the open segment tells those who don't read the head again. Who made
+it finds the open segment changed, and deletes it.
 
 Whoever rebuilds takes a number from the open segment, its fence. Cells are overwritten only by a
 higher fence, and the head is switched in one transaction that looks whether the fence is still the
@@ -304,19 +305,22 @@ class TailTable:
             MovedError: the codes have another version.
         """
         size, room = sum(map(len, elements)), self.room(user_id)
-        is_full = known is not None and known.version == version and known.size + size > room
         while True:
+            full = known
+            if known is None or known.version != version or known.size + size <= room:
+                full = None
             try:
-                if is_full and known is not None:
-                    return self._roll(op, user_id, known, elements)
+                if full is not None:
+                    return self._roll(op, user_id, full, elements)
                 return self._add(op, user_id, version, elements, room - size)
             except ConditionFailedError as error:
                 known = None if error.item is None else _opened(error.item)
                 there = 0 if error.item is None else item_bytes(error.item, is_wire=True)
                 op.add(Units(write=write_units(there)))
+                if full is not None and not _continues(full, known):  # perhaps it was erased
+                    self.delete(op, [self.segment_key(user_id, full.number, full.version)])
                 if known is None or known.version != version:
                     raise MovedError(known) from error
-                is_full = known.size + size > room
 
     def _add(
         self,
@@ -618,6 +622,11 @@ class TailTable:
 def fence_version(fence: int) -> int:
     """Return the version of the codes of a rebuild."""
     return fence | _WITH_MEAN
+
+
+def _continues(full: OpenSegment, later: OpenSegment | None) -> bool:
+    """Return whether a segment that was full is still one of the tail."""
+    return later is not None and later.version == full.version and later.first <= full.number
 
 
 def _fence_of(version: int) -> int:
