@@ -321,6 +321,31 @@ def test_a_writer_who_knows_what_was_erased_does_not_bring_it_back(
     assert len(codes["e"]["BS"]) == 2
 
 
+@pytest.mark.usefixtures("small")
+def test_a_rebuild_of_a_user_who_was_erased_leaves_nothing(
+    packed: LshDynamoIndex, opened: Open, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S11: also if the user has come back when it sees that."""
+    records, rebuilder = crowd(60, 3), opened()
+    packed.bulk_load((USER, one) for one in records[:50])
+    maintenance: Any = cast("Any", rebuilder)._layout._maintenance  # noqa: SLF001 - where it waits
+    put_cells = maintenance._put_cells  # noqa: SLF001 - as above
+
+    def put_cells_late(*args: Any) -> bool:
+        assert packed.erase(USER).remaining == 0
+        packed.upsert(USER, records[50:51])
+        return bool(put_cells(*args))
+
+    monkeypatch.setattr(maintenance, "_put_cells", put_cells_late)
+    assert rebuilder.optimize(USER, only_due=True).notes
+    (codes,) = client.query(
+        TableName=packed.table,
+        KeyConditionExpression="user_chunk = :p",
+        ExpressionAttributeValues={":p": CODES["user_chunk"]},
+    )["Items"]
+    assert codes["embedding_id"] == {"S": "U"}
+
+
 # -- exactness ------------------------------------------------------------------------------------
 
 

@@ -218,7 +218,8 @@ class PackedMaintenance:
         op.renew()
         self._tail.put_mean(op, user_id, version, new.facts.mean)
         if not self._put_cells(op, user_id, new, made, opened.fence):
-            return False
+            self._tail.delete(op, [self._tail.mean_key(user_id, version)])
+            return self._lost(op, user_id, new, made, opened.fence)
         encoded = {one.key: one.generation for one in written}
         for _ in range(_TRIES):
             op.renew()
@@ -306,10 +307,10 @@ class PackedMaintenance:
         return all(self._table.side_by_side.run(puts))
 
     def _lost(self, op: Operation, user_id: str, new: Head, made: Rebuilt, fence: int) -> bool:
-        """Remove what was written for nothing, if the user is gone; else it is overwritten."""
+        """Remove what was written for nothing, unless it is overwritten: the user may be erased."""
         op.renew()
         opened, _ = self._tail.opened(op, user_id)
-        if opened is None and not new.facts.flat:
+        if not new.facts.flat and (opened is None or not opened.has_mean):
             numbers = range(len(made.cells))
             self._tail.delete_cells(op, user_id, new.facts.epoch, numbers, fence=fence)
         return False
