@@ -475,6 +475,27 @@ def test_optimize_mends_codes_when_nothing_else_is_due(
     assert found(opened()) == {one.id for one in records}
 
 
+@pytest.mark.usefixtures("small")
+def test_a_mean_that_is_missing_stops_writers_until_optimize(
+    packed: LshDynamoIndex, client: Any, opened: Open
+) -> None:
+    """C5: what it would add would not fit the others."""
+    records = crowd(50, 3)
+    maintained(packed, records[:49])
+    (mean,) = client.query(
+        TableName=packed.table,
+        KeyConditionExpression="user_chunk = :p AND begins_with(embedding_id, :v)",
+        ExpressionAttributeValues={":p": CODES["user_chunk"], ":v": {"S": "V"}},
+    )["Items"]
+    client.delete_item(TableName=packed.table, Key={**CODES, "embedding_id": mean["embedding_id"]})
+    with pytest.raises(CorruptError):
+        opened().upsert(USER, records[49:])
+    packed.optimize(USER)
+    other = opened()
+    other.upsert(USER, records[49:])
+    assert found(other) == {one.id for one in records}
+
+
 def test_a_row_that_is_damaged_is_an_error(
     packed: LshDynamoIndex, client: Any, record: Any
 ) -> None:

@@ -120,6 +120,8 @@ class PackedMaintenance:
             return None, False
         closed = stored.opened.number - stored.first
         head = None if stored.head is None else stored.head.head
+        if head is not None and not only_due:
+            self._mend_mean(op, user_id, head)
         what = due(head, self._layout, closed * self._tail.entries_of_segment(user_id))
         if what == "merge" or (what is None and not only_due):
             cells = self._all_cells(op, user_id, stored)
@@ -131,6 +133,14 @@ class PackedMaintenance:
             return what, self._encode(op, user_id, stored, done)
         self._tail.delete(op, stored.old)
         return None, True
+
+    def _mend_mean(self, op: Operation, user_id: str, head: Head) -> None:
+        """Write the mean of a head again, if writers don't find it."""
+        op.renew()
+        try:
+            self._tail.opened(op, user_id)
+        except CorruptError:
+            self._tail.put_mean(op, user_id, head.facts.version, head.facts.mean)
 
     def _stored(self, op: Operation, user_id: str) -> Stored | None:
         """Return what is stored, read strongly; None if its parts don't fit together."""
