@@ -196,6 +196,8 @@ def test_a_merged_segment_that_a_late_writer_makes_again_hides_nothing(
     """V3: it holds what that writer knew, which is not all that was in it."""
     monkeypatch.setattr(rebuilding, "_GROWTH", 9)
     records, late, reader = crowd(80, 3), opened(), opened()
+    closing: Any = cast("Any", late)._layout._writer._tail  # noqa: SLF001 - it dies before this
+    monkeypatch.setattr(closing, "delete", lambda *_: None)
     maintained(packed, records[:20])
     writer: Any = cast("Any", packed)._layout._writer  # noqa: SLF001 - what it knows
     room: int = writer._tail.entries_of_segment(USER)  # noqa: SLF001 - as above
@@ -277,6 +279,71 @@ def test_a_segment_that_is_closed_while_a_rebuild_reads_is_not_lost(
     assert rebuilder.optimize(USER, only_due=True).notes == ()
     assert passed
     assert found(rebuilder) == {one.id for one in records}
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("growth", [1.5, 9])
+def test_a_rebuild_that_was_stopped_before_it_cleans_up_removes_nothing_of_later_ones(
+    packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch, growth: float
+) -> None:
+    """S13: a process may be frozen for long between two requests."""
+    monkeypatch.setattr(rebuilding, "_GROWTH", growth)
+    records, stopped = crowd(100, 3), opened()
+    maintained(packed, records[:50])
+    packed.delete(USER, [one.id for one in records[5:50]])
+    maintenance: Any = cast("Any", stopped)._layout._maintenance  # noqa: SLF001 - where it stops
+    clean = maintenance._clean  # noqa: SLF001 - as above
+
+    def clean_late(*args: Any, **more: Any) -> None:
+        maintained(packed, records[50:])
+        clean(*args, **more)
+
+    monkeypatch.setattr(maintenance, "_clean", clean_late)
+    stopped.optimize(USER, only_due=True)
+    assert found(opened()) == {one.id for one in [*records[:5], *records[50:]]}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_writer_who_knows_what_was_erased_does_not_bring_it_back(
+    packed: LshDynamoIndex, opened: Open, client: Any
+) -> None:
+    """S11: however long ago it wrote."""
+    records, late = crowd(20, 3), opened()
+    writer: Any = cast("Any", late)._layout._writer  # noqa: SLF001 - how much a segment takes
+    late.upsert(USER, records[: writer._tail.entries_of_segment(USER) - 1])  # noqa: SLF001 - as above
+    assert packed.erase(USER).remaining == 0
+    late.upsert(USER, records[18:])
+    (codes,) = client.query(
+        TableName=packed.table,
+        KeyConditionExpression="user_chunk = :p",
+        ExpressionAttributeValues={":p": CODES["user_chunk"]},
+    )["Items"]
+    assert len(codes["e"]["BS"]) == 2
+
+
+@pytest.mark.usefixtures("small")
+def test_a_rebuild_of_a_user_who_was_erased_leaves_nothing(
+    packed: LshDynamoIndex, opened: Open, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S11: also if the user has come back when it sees that."""
+    records, rebuilder = crowd(60, 3), opened()
+    packed.bulk_load((USER, one) for one in records[:50])
+    maintenance: Any = cast("Any", rebuilder)._layout._maintenance  # noqa: SLF001 - where it waits
+    put_cells = maintenance._put_cells  # noqa: SLF001 - as above
+
+    def put_cells_late(*args: Any) -> bool:
+        assert packed.erase(USER).remaining == 0
+        packed.upsert(USER, records[50:51])
+        return bool(put_cells(*args))
+
+    monkeypatch.setattr(maintenance, "_put_cells", put_cells_late)
+    assert rebuilder.optimize(USER, only_due=True).notes
+    (codes,) = client.query(
+        TableName=packed.table,
+        KeyConditionExpression="user_chunk = :p",
+        ExpressionAttributeValues={":p": CODES["user_chunk"]},
+    )["Items"]
+    assert codes["embedding_id"] == {"S": "U"}
 
 
 # -- exactness ------------------------------------------------------------------------------------
@@ -392,6 +459,41 @@ def test_codes_that_are_damaged_are_an_error_until_optimize(
     packed.upsert(USER, records[:20])  # a merge is due, of cells that are not there
     packed.optimize(USER)
     assert found(opened()) == {one.id for one in records}
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("harm", HARM)
+def test_optimize_mends_codes_when_nothing_else_is_due(
+    packed: LshDynamoIndex, client: Any, opened: Open, harm: str
+) -> None:
+    """S13: a user who stores nothing more is searched again, too."""
+    records = crowd(50, 3)
+    maintained(packed, records)
+    packed.optimize(USER)
+    HARM[harm](client, packed.table)
+    assert packed.optimize(USER).notes == ()
+    assert found(opened()) == {one.id for one in records}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_mean_that_is_missing_stops_writers_until_optimize(
+    packed: LshDynamoIndex, client: Any, opened: Open
+) -> None:
+    """C5: what it would add would not fit the others."""
+    records = crowd(50, 3)
+    maintained(packed, records[:49])
+    (mean,) = client.query(
+        TableName=packed.table,
+        KeyConditionExpression="user_chunk = :p AND begins_with(embedding_id, :v)",
+        ExpressionAttributeValues={":p": CODES["user_chunk"], ":v": {"S": "V"}},
+    )["Items"]
+    client.delete_item(TableName=packed.table, Key={**CODES, "embedding_id": mean["embedding_id"]})
+    with pytest.raises(CorruptError):
+        opened().upsert(USER, records[49:])
+    packed.optimize(USER)
+    other = opened()
+    other.upsert(USER, records[49:])
+    assert found(other) == {one.id for one in records}
 
 
 def test_a_row_that_is_damaged_is_an_error(

@@ -99,7 +99,7 @@ class PackedMaintenance:
         notes: tuple[str, ...] = ()
         what = None
         if claimed is not None:
-            what, is_done = self._rebuild(op, user_id, claimed, done)
+            what, is_done = self._rebuild(op, user_id, claimed, done, only_due=only_due)
             notes = () if is_done else (_RACED,)
             self._writer.forget(user_id)
         if what != "encode" and not only_due:
@@ -110,9 +110,9 @@ class PackedMaintenance:
     # -- rebuilds -------------------------------------------------------------------------------
 
     def _rebuild(
-        self, op: Operation, user_id: str, claimed: OpenSegment, done: _Done
+        self, op: Operation, user_id: str, claimed: OpenSegment, done: _Done, *, only_due: bool
     ) -> tuple[str | None, bool]:
-        """Return what was due, and whether it was done."""
+        """Return what was due, and whether it was done; cells that are missing are made anew."""
         stored = self._stored(op, user_id)
         if stored is None:
             return "encode", self._encode(op, user_id, Stored(None, {}, (), claimed), done)
@@ -120,16 +120,27 @@ class PackedMaintenance:
             return None, False
         closed = stored.opened.number - stored.first
         head = None if stored.head is None else stored.head.head
+        if head is not None and not only_due:
+            self._mend_mean(op, user_id, head)
         what = due(head, self._layout, closed * self._tail.entries_of_segment(user_id))
-        if what == "merge":
+        if what == "merge" or (what is None and not only_due):
             cells = self._all_cells(op, user_id, stored)
-            if cells is not None:
+            if cells is None:
+                what = "encode"
+            elif what == "merge":
                 return what, self._merge(op, user_id, stored, cells)
-            what = "encode"
         if what == "encode":
             return what, self._encode(op, user_id, stored, done)
         self._tail.delete(op, stored.old)
         return None, True
+
+    def _mend_mean(self, op: Operation, user_id: str, head: Head) -> None:
+        """Write the mean of a head again, if writers don't find it."""
+        op.renew()
+        try:
+            self._tail.opened(op, user_id)
+        except CorruptError:
+            self._tail.put_mean(op, user_id, head.facts.version, head.facts.mean)
 
     def _stored(self, op: Operation, user_id: str) -> Stored | None:
         """Return what is stored, read strongly; None if its parts don't fit together."""
@@ -187,11 +198,11 @@ class PackedMaintenance:
             due=due_at,
             first=new.facts.segment,
         ):
-            return self._lost(op, user_id, new, made)
+            return self._lost(op, user_id, new, made, opened.fence)
         merged = [
             self._tail.segment_key(user_id, number, opened.version) for number in stored.segments
         ]
-        self._clean(op, user_id, head.head, new, [*stored.old, *merged])
+        self._clean(op, user_id, head.head, new, [*stored.old, *merged], fence=opened.fence)
         return True
 
     def _encode(self, op: Operation, user_id: str, stored: Stored, done: _Done) -> bool:
@@ -217,7 +228,8 @@ class PackedMaintenance:
         op.renew()
         self._tail.put_mean(op, user_id, version, new.facts.mean)
         if not self._put_cells(op, user_id, new, made, opened.fence):
-            return False
+            self._tail.delete(op, [self._tail.mean_key(user_id, version)])
+            return self._lost(op, user_id, new, made, opened.fence)
         encoded = {one.key: one.generation for one in written}
         for _ in range(_TRIES):
             op.renew()
@@ -247,10 +259,10 @@ class PackedMaintenance:
                 old = None if stored.head is None else stored.head.head
                 stale = self._tail.read(op, user_id, strong=True).old
                 mean = [self._tail.mean_key(user_id, opened.version)] if opened.has_mean else []
-                self._clean(op, user_id, old, new, [*stale, *mean])
+                self._clean(op, user_id, old, new, [*stale, *mean], fence=opened.fence)
                 return True
         self._tail.delete(op, [self._tail.mean_key(user_id, version)])
-        return self._lost(op, user_id, new, made)
+        return self._lost(op, user_id, new, made, opened.fence)
 
     def _carry_over(
         self,
@@ -304,28 +316,34 @@ class PackedMaintenance:
         ]
         return all(self._table.side_by_side.run(puts))
 
-    def _lost(self, op: Operation, user_id: str, new: Head, made: Rebuilt) -> bool:
-        """Remove what was written for nothing, if the user is gone; else it is overwritten."""
+    def _lost(self, op: Operation, user_id: str, new: Head, made: Rebuilt, fence: int) -> bool:
+        """Remove what was written for nothing, unless it is overwritten: the user may be erased."""
         op.renew()
         opened, _ = self._tail.opened(op, user_id)
-        if opened is None and not new.facts.flat:
-            self._tail.delete(
-                op, self._tail.cell_keys(user_id, new.facts.epoch, range(len(made.cells)))
-            )
+        if not new.facts.flat and (opened is None or not opened.has_mean):
+            numbers = range(len(made.cells))
+            self._tail.delete_cells(op, user_id, new.facts.epoch, numbers, fence=fence)
         return False
 
     def _clean(
-        self, op: Operation, user_id: str, old: Head | None, new: Head, keys: Sequence[Item]
+        self,
+        op: Operation,
+        user_id: str,
+        old: Head | None,
+        new: Head,
+        keys: Sequence[Item],
+        *,
+        fence: int,
     ) -> None:
-        """Delete segments that were merged, and cells that no later epoch overwrites."""
+        """Delete segments that were merged, and cells that no later epoch overwrites.
+
+        Later rebuilds may have ended before that; what they wrote stays.
+        """
         now = 0 if new.facts.flat else len(new.cells.sizes)
         before = 0 if old is None or old.facts.flat else len(old.cells.sizes)
-        outdated = [
-            key
-            for epoch in (0, 1)
-            for key in self._tail.cell_keys(user_id, epoch, range(now, before))
-        ]
-        self._tail.delete(op, [*keys, *outdated])
+        self._tail.delete(op, keys)
+        for epoch in (0, 1):
+            self._tail.delete_cells(op, user_id, epoch, range(now, before), fence=fence)
 
     def _segments_until_due(self, user_id: str, count: int) -> int:
         return -(-tail_limit(self._layout, count) // self._tail.entries_of_segment(user_id))

@@ -7,7 +7,8 @@ Writers add to the open segment alone. When it is full, its elements are added t
 of its number, and it begins anew under the next number, on condition that nothing was added
 meanwhile: whatever was added is in one of the two. A closed segment that somebody late adds to
 holds nothing that it did not hold before. One that is made again by it may lack something, and is
-below the head's first, which the open segment tells those who don't read the head again.
+below the head's first, which the open segment tells those who don't read the head again. Who made
+it finds the open segment changed, and deletes it.
 
 Whoever rebuilds takes a number from the open segment, its fence. Cells are overwritten only by a
 higher fence, and the head is switched in one transaction that looks whether the fence is still the
@@ -129,7 +130,7 @@ class Stored:
     Attributes:
         head: None where there is none, or it was not asked for.
         segments: elements of closed segments of the version, by number.
-        old: keys of closed segments that belong to another version, or lie before the head's.
+        old: keys of closed segments of an earlier version, or that lie before the head's.
         opened: the open segment.
     """
 
@@ -144,10 +145,7 @@ class Stored:
         return 0 if self.head is None else self.head.head.facts.segment
 
     def lacks(self, first: int) -> bool:
-        """Return whether a closed segment from ``first`` on was passed by.
-
-        A query is no snapshot.
-        """
+        """Return whether a query, which is no snapshot, passed by a closed segment."""
         end = 0 if self.opened is None else self.opened.number
         return any(number not in self.segments for number in range(first, end))
 
@@ -211,7 +209,7 @@ class TailTable:
                     found.append((row, int(name[1:9]), int(name[9:], 16), _elements(row)))
             except DAMAGE as error:
                 raise _damaged() from error
-        version = -1 if opened is None else opened.version
+        version = 0 if opened is None else opened.version
         start = 0 if head is None else head.head.facts.segment
         end = 0 if opened is None else opened.number
         segments: dict[int, tuple[bytes, ...]] = {}
@@ -219,7 +217,9 @@ class TailTable:
         for row, number, its_version, elements in found:
             if its_version == version and start <= number < end:
                 segments[number] = elements
-            elif its_version != version or number < start:
+            elif _fence_of(its_version) < _fence_of(version) or (
+                its_version == version and number < start
+            ):
                 old.append(_key_of(row))
         return Stored(head, segments, tuple(old), opened)
 
@@ -305,19 +305,22 @@ class TailTable:
             MovedError: the codes have another version.
         """
         size, room = sum(map(len, elements)), self.room(user_id)
-        is_full = known is not None and known.version == version and known.size + size > room
         while True:
+            full = known
+            if known is None or known.version != version or known.size + size <= room:
+                full = None
             try:
-                if is_full and known is not None:
-                    return self._roll(op, user_id, known, elements)
+                if full is not None:
+                    return self._roll(op, user_id, full, elements)
                 return self._add(op, user_id, version, elements, room - size)
             except ConditionFailedError as error:
                 known = None if error.item is None else _opened(error.item)
                 there = 0 if error.item is None else item_bytes(error.item, is_wire=True)
                 op.add(Units(write=write_units(there)))
+                if full is not None and not _continues(full, known):  # perhaps it was erased
+                    self.delete(op, [self.segment_key(user_id, full.number, full.version)])
                 if known is None or known.version != version:
                     raise MovedError(known) from error
-                is_full = known.size + size > room
 
     def _add(
         self,
@@ -559,9 +562,18 @@ class TailTable:
         opened, _ = self.opened(op, user_id)  # afterwards: what it has was not there before it
         return [_key_of(row) for row in rows if not _belongs(row["embedding_id"]["S"], opened)]
 
-    def cell_keys(self, user_id: str, epoch: int, numbers: Iterable[int]) -> list[Item]:
-        """Return the keys of cells."""
-        return [self._key(user_id, _cell_key(epoch, number)) for number in numbers]
+    def delete_cells(
+        self, op: Operation, user_id: str, epoch: int, numbers: Iterable[int], *, fence: int
+    ) -> None:
+        """Delete cells that no higher fence has written."""
+        values = {":f": _number(fence)}
+
+        def delete(number: int) -> bool:
+            op.renew()
+            key = self._key(user_id, _cell_key(epoch, number))
+            return self._table.access.delete(op, key, "f <= :f", values) is not None
+
+        self._table.access.delete_each(op, [partial(delete, number) for number in numbers])
 
     def mean_key(self, user_id: str, version: int) -> Item:
         """Return the key of the mean of a version."""
@@ -610,6 +622,15 @@ class TailTable:
 def fence_version(fence: int) -> int:
     """Return the version of the codes of a rebuild."""
     return fence | _WITH_MEAN
+
+
+def _continues(full: OpenSegment, later: OpenSegment | None) -> bool:
+    """Return whether a segment that was full is still one of the tail."""
+    return later is not None and later.version == full.version and later.first <= full.number
+
+
+def _fence_of(version: int) -> int:
+    return version & ~_WITH_MEAN
 
 
 def segments_of(elements: Iterable[bytes], room: int) -> list[list[bytes]]:
