@@ -410,7 +410,10 @@ def test_wrong_options_are_refused(run: Run, vectors: str, name: str) -> None:
 def test_data_has_to_be_named(run: Run) -> None:
     asked = ["compare", "memory:", "sqlite:///x.db"]
     assert "say what to load" in run(*asked).err
-    assert "say whose messages of" in run(*asked, "--data", "sqlite:///c.db").err
+    assert (
+        "say whose messages in sqlite:///c.db to take: --user USER"
+        in run(*asked, "--data", "sqlite:///c.db").err
+    )
 
 
 def test_indexes_may_be_configured_and_named(run: Run, vectors: str) -> None:
