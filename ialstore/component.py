@@ -178,7 +178,10 @@ class Component(ABC):
         Raises:
             UnsupportedOperationError: the backend does not say.
         """
-        raise UnsupportedOperationError(f"{url.scheme} does not say what a workload takes of it")
+        raise UnsupportedOperationError(
+            f"{url.scheme} does not say what a workload takes of it; "
+            "ialstore compare measures and prices vector indexes"
+        )
 
     # -- hooks ----------------------------------------------------------------------------------
 

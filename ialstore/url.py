@@ -218,7 +218,7 @@ def validated(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         place = where + ".".join(str(part) for part in first["loc"])
         # From None: the text of the cause holds the value, which may be a secret.
         raise ConfigurationError(
-            f"{place.rstrip(' .')}: {first['msg'].removeprefix('Value error, ')}"
+            f"{place.rstrip(' .:')}: {first['msg'].removeprefix('Value error, ')}"
         ) from None
     for name in names:
         value = getattr(made, name)

@@ -39,6 +39,7 @@ __all__ = [
     "framed",
     "is_for_vectors",
     "is_there",
+    "kinds_of",
     "require_database",
 ]
 
@@ -74,8 +75,8 @@ DebugOption = Annotated[
 ]
 
 
-_IN_FILES: Final = ("sqlite",)
-"""Schemes of what is kept in a file and made by opening it."""
+_IN_FILES: Final = ("sqlite", "faiss")
+"""Schemes of what is kept in files and made by opening it."""
 
 _REMEDY: Final = "import something, or name another with --url"
 
@@ -202,6 +203,23 @@ def is_for_vectors(url: str) -> bool:
 
     scheme = url.partition(":")[0].lower()
     return scheme in known("vector") and scheme not in known("conversation")
+
+
+def kinds_of(scheme: str) -> list[str]:
+    """Return what a scheme can keep: ``conversation``, ``vector``, or both.
+
+    Raises:
+        ConfigurationError: neither; the closest is named.
+    """
+    from ialstore.registry import known
+    from ialstore.url import closest
+
+    schemes = {kind: known(kind) for kind in ("conversation", "vector")}
+    kinds = [kind for kind, names in schemes.items() if scheme in names]
+    if not kinds:
+        near = closest(scheme, {*schemes["conversation"], *schemes["vector"]})
+        raise ConfigurationError(f"there is no store or index {scheme}{near}")
+    return kinds
 
 
 def is_there(url: str) -> bool:

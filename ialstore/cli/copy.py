@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ialstore.cli.common import Common, is_there, require_database
+from ialstore.cli.common import Common, is_there, kinds_of, require_database
 from ialstore.cli.exits import ExitCode
 from ialstore.cli.options import SinceOption
 from ialstore.cli.text import counted, parse_time
@@ -104,6 +104,10 @@ def copy(
 
     if common.url is not None:
         raise InvalidInputError("copy takes its stores as FROM and TO, not by --url")
+    if dry_run and verify_only:
+        raise InvalidInputError("give either --dry-run or --verify-only, not both")
+    if source == target:
+        raise InvalidInputError("FROM and TO are the same; name another TO")
     options = CopyOptions(
         users=_users(user, users_from),
         since=parse_time(since, "--since"),
@@ -175,13 +179,11 @@ def _user_of(line: str) -> str:
 
 def _place(common: Common, named: str) -> _Place:
     from ialstore.config import load_config
-    from ialstore.registry import known
+    from ialstore.url import StoreURL
 
     if "://" not in named and named.endswith(".toml"):
         config = load_config(Path(named))
         return _Place(config, tuple(Kept) if config.vector.url else (Kept.CONVERSATIONS,))
-    scheme = named.partition(":")[0].lower()
-    kinds = tuple(kept for kept, kind in _KINDS.items() if scheme in known(kind))
     here = common.load()
     config = load_config(
         {
@@ -190,11 +192,8 @@ def _place(common: Common, named: str) -> _Place:
             "embedder": {"use": here.embedder.use, **here.embedder.options},
         }
     )
-    if not kinds:
-        from ialstore.registry import find
-        from ialstore.url import StoreURL
-
-        find("conversation", StoreURL.parse(named).scheme)  # says what is wrong with it
+    found = kinds_of(StoreURL.parse(named).scheme)
+    kinds = tuple(kept for kept, kind in _KINDS.items() if kind in found)
     return _Place(config, kinds)
 
 

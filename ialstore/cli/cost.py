@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ialstore.cli.common import Common, is_for_vectors
+from ialstore.cli.common import Common, is_for_vectors, kinds_of
 from ialstore.costing.bill import DAYS_PER_MONTH, TARGET_UTILIZATION, Billing
 from ialstore.errors import ConfigurationError, InvalidInputError
 from ialstore.estimate import Workload
@@ -209,15 +209,11 @@ def _configuration(
 def _parts(url: str) -> Iterator[Part]:
     """Yield what a URL can keep: conversations, vectors, or both."""
     from ialstore.costing import Part
-    from ialstore.registry import find, known
     from ialstore.url import StoreURL
 
     parsed = StoreURL.parse(url)
-    kinds = [kind for kind in ("conversation", "vector") if parsed.scheme in known(kind)]
-    for kind in kinds:
+    for kind in kinds_of(parsed.scheme):
         yield Part(kind, parsed)
-    if not kinds:
-        find("conversation", parsed.scheme)  # names the closest
 
 
 def _configured(config: Config) -> Iterator[Part]:

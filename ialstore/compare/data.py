@@ -94,7 +94,7 @@ def read(source: str, user_id: str | None, config: Config, *, queries: int, seed
         found = _read_npz(path) if path.suffix == ".npz" else _read_jsonl(path)
         return _drawn(path.name, found, count=queries, seed=seed)
     if user_id is None:
-        raise ConfigurationError(f"say whose messages of {source} to take: --user USER")
+        raise ConfigurationError(f"say whose {source} to take: --user USER")
     return _drawn(source, _read_store(config, user_id), count=queries, seed=seed)
 
 

@@ -210,12 +210,17 @@ class Journal:
         """Return the journal that goes on in a file, or begins it.
 
         Raises:
-            ConfigurationError: the file holds something else, or another comparison.
+            ConfigurationError: the file holds something else, or another comparison, or there is no
+                folder for it.
         """
+        if not path.parent.is_dir():
+            raise ConfigurationError(f"there is no folder {path.parent} for --out; create it first")
         if not path.exists():
             return cls(path, Run(basis=basis, environment=environment))
         run = _read(path)
-        for name, value in asdict(basis).items():
+        asked = asdict(basis)
+        asked["digest"] = asked.pop("digest")  # last: it differs with all else
+        for name, value in asked.items():
             found = getattr(run.basis, name)
             if found != value:
                 raise ConfigurationError(

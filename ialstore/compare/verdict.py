@@ -170,8 +170,19 @@ def _cheapest(
     if len(runs) == 1:
         name, sizes = runs[0]
         low, high = (able[size][name].month or 0.0 for size in (sizes[0], sizes[-1]))
+        same = [
+            other
+            for other in able[sizes[0]]
+            if all(
+                other in able[size]
+                and _money(able[size][other].month or 0.0, currency)
+                == _money(able[size][name].month or 0.0, currency)
+                for size in sizes
+            )
+        ]
         yield (
-            f"{name} is the cheapest at every size measured, {setting}: "
+            f"{listed(same)} {'is' if len(same) == 1 else 'are'} the cheapest at every size "
+            f"measured, {setting}: "
             f"{_money(low, currency)} a month at {sizes[0]:,} vectors a user"
             + (f", {_money(high, currency)} at {sizes[-1]:,}." if len(sizes) > 1 else ".")
         )

@@ -208,7 +208,7 @@ def test_another_comparison_is_not_mixed_in(run: Run, vectors: str) -> None:
     assert run(*asked).code == 0
     other = run(*asked, "--seed", 5)
     assert other.code == ExitCode.USAGE
-    assert "holds another comparison: its digest is" in other.err
+    assert "holds another comparison: its seed is 0, not 5" in other.err
     asked[2] = "two=sqlite:///y.db"
     moved = run(*asked)
     assert moved.code == ExitCode.USAGE
@@ -395,6 +395,10 @@ WRONG = {
     "k": (["memory:", "sqlite:///x.db", "--k", "0"], "--k must be 1 to 1,000"),
     "no index": (["memory:", "a=conf.toml"], "conf.toml: no vector index is configured"),
     "prices": (["memory:", "sqlite:///x.db", "--prices", "p.toml"], "p.toml"),
+    "no folder": (
+        ["memory:", "sqlite:///x.db", "--out", "nowhere/c"],
+        "there is no folder nowhere for --out; create it first",
+    ),
 }
 
 
@@ -410,7 +414,10 @@ def test_wrong_options_are_refused(run: Run, vectors: str, name: str) -> None:
 def test_data_has_to_be_named(run: Run) -> None:
     asked = ["compare", "memory:", "sqlite:///x.db"]
     assert "say what to load" in run(*asked).err
-    assert "say whose messages of" in run(*asked, "--data", "sqlite:///c.db").err
+    assert (
+        "say whose messages in sqlite:///c.db to take: --user USER"
+        in run(*asked, "--data", "sqlite:///c.db").err
+    )
 
 
 def test_indexes_may_be_configured_and_named(run: Run, vectors: str) -> None:

@@ -108,6 +108,15 @@ def test_a_dry_run_says_what_there_is_to_do_and_makes_nothing(
     )
 
 
+def test_a_dry_run_makes_no_folder_either(run: Run, chat: str, folder: Path) -> None:
+    result = run("copy", chat, "faiss:///new", "--dry-run", "--only", "vectors")
+    assert "5 vectors of 2 users; 5 to store" in result.out
+    assert not (folder / "new").exists()
+    missing = run("copy", chat, "faiss:///new", "--verify-only", "--only", "vectors")
+    assert missing.code == ExitCode.DIFFERENT
+    assert "there is no database at faiss:///new; name another TO" in missing.err
+
+
 def test_verifying_names_the_users_that_differ_and_deletes_nothing(run: Run, chat: str) -> None:
     run("copy", chat, "sqlite:///new.db")
     verified = run("copy", chat, "sqlite:///new.db", "--verify-only")
@@ -222,7 +231,11 @@ def test_a_copy_that_was_stopped_goes_on(
         pytest.param(
             ["CHAT", "sqlite:///x.db", "--verify-only"], 1, "name another TO", id="no target"
         ),
-        pytest.param(["CHAT", "nosuch:///x"], 2, "there is no conversation store nosuch", id="odd"),
+        pytest.param(["CHAT", "nosuch:///x"], 2, "there is no store or index nosuch", id="odd"),
+        pytest.param(["CHAT", "CHAT"], 2, "FROM and TO are the same", id="the same"),
+        pytest.param(
+            ["CHAT", "sqlite:///x.db", "--dry-run", "--verify-only"], 2, "not both", id="two modes"
+        ),
         pytest.param(["CHAT", "chat.db"], 2, "is not a URL", id="a path"),
         pytest.param(["CHAT", "sqlite:///x.db", "--url", "memory:"], 2, "not by --url", id="url"),
         pytest.param(["CHAT", "no.toml"], 2, "no.toml can't be read", id="no file"),

@@ -88,7 +88,7 @@ def test_what_a_backend_is_not_certain_of_is_said(run: Run) -> None:
 def test_a_layout_of_which_nothing_is_predicted_is_refused(run: Run) -> None:
     result = run("cost", "lsh+dynamodb://app-?layout=packed", *SMALL)
     assert result.code == ExitCode.USAGE
-    assert "what layout packed takes is not predicted yet" in result.err
+    assert "not predicted yet; ialstore compare measures and prices it" in result.err
 
 
 def test_each_call_is_explained(run: Run) -> None:
@@ -206,8 +206,9 @@ def test_the_table_of_prices_can_be_printed_and_replaced(
     [
         ((STORE, "--url", STORE), "give either URLs or --config or --url"),
         (("dynamo://x",), "did you mean dynamodb"),
+        (("fais:///x",), "there is no store or index fais; did you mean faiss?"),
         (("nothing",), "is not a URL"),
-        ((STORE, "--users", 0), "users must be from 1"),
+        ((STORE, "--users", 0), "error: workload: users must be from 1"),
         ((STORE, "--turns-per-day", "nan"), "turns_per_day must be from"),
         ((f"{STORE}?spred=4",), "did you mean spread"),
         ((STORE, "--prices", "none.toml"), "can't be read"),

@@ -152,6 +152,11 @@ def test_one_may_be_the_cheapest_throughout(index: Index, words: list[str]) -> N
     one_of(said(index), "faiss is the cheapest at every size measured", *words)
 
 
+def test_those_that_cost_the_same_are_all_named() -> None:
+    same = [embedded(name, (1000, 1.0), (9000, 1.0)) for name in ("faiss", "sqlite")]
+    one_of(said(*same), "faiss and sqlite are the cheapest at every size measured")
+
+
 def test_without_a_price_nothing_is_said_about_cost() -> None:
     assert "No durable index whose price is known finds enough" in " ".join(said(REMOTE))
     assert "of cost there is nothing to say" in " ".join(said(billed("bad", (10, 0.1, 1.0))))

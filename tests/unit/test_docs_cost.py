@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,7 @@ def test_the_other_commands_work(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_file_is_a_workload() -> None:
     (text,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     assert Workload(**tomllib.loads(text)) == Workload(users=10_000)
+
+
+def test_every_figure_of_a_workload_is_named() -> None:
+    assert [one.name for one in fields(Workload) if one.name not in PAGE] == []

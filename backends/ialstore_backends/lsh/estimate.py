@@ -56,7 +56,10 @@ def estimate(options: LshOptions, workload: Workload, age_days: float) -> Estima
         UnsupportedOperationError: nothing is predicted of the layout.
     """
     if options.layout not in _PREDICTIONS:
-        raise UnsupportedOperationError(f"what layout {options.layout} takes is not predicted yet")
+        raise UnsupportedOperationError(
+            f"what layout {options.layout} takes is not predicted yet; "
+            "ialstore compare measures and prices it"
+        )
     prediction = _prediction(options, workload.dimension)
     sample = _Sample(workload.dimension, workload.message_bytes, workload.retention_days is None)
     record = _records(sample)[0]
