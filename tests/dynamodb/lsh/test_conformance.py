@@ -35,7 +35,7 @@ def opener(prefix: str, server: RunningServer, **options: Any) -> MakeIndex:
 class TestDynoxide(VectorIndexSuite):
     """Searches go through the index, which the emulators keep up with the table."""
 
-    MACHINE_SHARE = 1 / 6
+    MACHINE_SHARE = 1 / 15
 
     @pytest.fixture
     def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
@@ -49,7 +49,7 @@ class TestDynoxide(VectorIndexSuite):
 class TestPacked(VectorIndexSuite):
     """The layout ``packed``."""
 
-    MACHINE_SHARE = 1 / 6
+    MACHINE_SHARE = 1 / 15
 
     @pytest.fixture
     def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
@@ -69,7 +69,7 @@ class TestDynamoDBLocal(  # pytest begins with the last
 class TestBesideExactSearch(VectorDifferentialSuite):
     """Both ways of a search beside an index that is exact."""
 
-    MACHINE_SHARE = 1 / 10
+    MACHINE_SHARE = 1 / 15
 
     @pytest.fixture
     def make_indexes(self, dynoxide: RunningServer, prefix: str) -> Mapping[str, MakeIndex]:
