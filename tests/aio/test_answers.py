@@ -293,6 +293,7 @@ def test_a_face_says_of_itself_what_the_sync_object_says(tmp_path: Path) -> None
             assert getattr(face, name) == getattr(sync, name), name
         assert face.sync is sync
     assert AsyncVectorIndex(index).spec is index.spec
+    assert not AsyncVectorIndex(index).is_optimize_due("u")
     both = AsyncContextEngine(whole)
     assert (both.sync, both.embedder, both.budget) == (whole, whole.embedder, whole.budget)
     assert (both.store.sync, both.index.sync) == (whole.store, whole.index)

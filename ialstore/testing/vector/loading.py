@@ -115,6 +115,8 @@ class LoadingChapter(VectorSuiteBase):
         records = crowd(500, 3)
         index.optimize(USER)
         index.upsert(USER, records[:250])
+        index.optimize(USER, only_due=True)
+        assert not index.is_optimize_due(USER), "what pays has been done"
         index.optimize(USER)
         index.upsert(USER, records[250:])
         index.delete(USER, [one.id for one in records[::5]])

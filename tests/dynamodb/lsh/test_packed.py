@@ -17,6 +17,7 @@ from ialstore import (
     CorruptError,
     IalStoreError,
     PartialWriteError,
+    UnavailableError,
     Units,
     VectorRecord,
     Where,
@@ -728,9 +729,11 @@ def test_what_is_predicted_is_what_the_meter_shows(
     options = LshOptions(layout="packed", chunks=2)
     prediction = PackedPrediction(SPEC, options, int(clock.now.timestamp()))
     small, long = record(text="x" * 500), record(text="x" * 2000)
+    brief = record(text=None, expires_at=clock.now + timedelta(days=1))
     calls: list[tuple[Units, Callable[[], object]]] = [
         (prediction.upsert("u", small), lambda: packed.upsert("u", [small])),
         (prediction.upsert("u", long), lambda: packed.upsert("u", [long])),
+        (prediction.upsert("u", brief), lambda: packed.upsert("u", [brief])),
         (prediction.upsert("u", small, there=small), lambda: packed.upsert("u", [small])),
         (prediction.delete("u", long), lambda: packed.delete("u", [long.id])),
         (prediction.delete("u", None), lambda: packed.delete("u", [record().id])),
@@ -751,3 +754,87 @@ def test_what_is_predicted_is_what_the_meter_shows(
         with meter() as metered:
             call()
         assert metered.units == predicted
+
+
+# -- users of several cells -----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("small")
+def test_cells_are_read_as_they_are_wanted(packed: LshDynamoIndex, opened: Open) -> None:
+    """V4: what is held stays; where fewer than k are found, the other cells follow."""
+    records = list(crowd(300, SPEC.dimension))
+    packed.bulk_load((USER, one) for one in records)
+    packed.optimize(USER, only_due=True)
+    index = opened()
+    near = np.asarray(records[0].vector)
+    index.search(USER, near, 1, effort=0.2, consistency=EVENTUAL)
+    held = index.held_bytes
+    index.search(USER, -near, 1, effort=0.2, consistency=EVENTUAL)
+    assert index.held_bytes > held > 0
+    all_ = opened().search(USER, near, len(records), effort=0.2)
+    assert {hit.id for hit in all_} == {one.id for one in records}
+
+
+@pytest.mark.parametrize("kind", [("T", "e"), ("V", "m"), ("AB", "c")], ids=lambda kind: kind[0])
+@pytest.mark.usefixtures("small")
+def test_any_row_of_codes_that_is_damaged_is_an_error_until_optimize(
+    packed: LshDynamoIndex, opened: Open, client: Any, kind: tuple[str, str], record: Any
+) -> None:
+    """E1: an error of ours, and no vector is lost by it."""
+    names, part = kind
+    maintained(packed, list(crowd(60, SPEC.dimension)))
+    packed.upsert(USER, [record() for _ in range(7)])
+    found = client.query(
+        TableName=packed.table,
+        KeyConditionExpression="user_chunk = :p",
+        ExpressionAttributeValues={":p": CODES["user_chunk"]},
+    )["Items"]
+    rows = [one for one in found if one["embedding_id"]["S"][0] in names]
+    assert rows
+    for row in rows:
+        client.put_item(TableName=packed.table, Item={**row, part: {"BOOL": True}})
+
+    def all_calls(index: LshDynamoIndex) -> None:
+        index.upsert(USER, [record()])
+        index.search(USER, np.ones(SPEC.dimension), 68, effort=0.9)
+
+    with pytest.raises(CorruptError):
+        all_calls(opened())
+    packed.optimize(USER)
+    all_calls(opened())
+    assert packed.count(USER) >= 68
+
+
+def test_a_deletion_says_what_it_did_where_no_tombstone_could_be_added(
+    packed: LshDynamoIndex, monkeypatch: pytest.MonkeyPatch, record: Any
+) -> None:
+    """S10: the row is gone; repeating the call is safe."""
+    packed.upsert(USER, [one := record()])
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise UnavailableError("no network")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(tail.TailTable, "add", fails)
+        with pytest.raises(UnavailableError):
+            packed.delete(USER, [one.id])
+    assert packed.count(USER) == 0
+    assert packed.delete(USER, [one.id]) == 0
+
+
+def test_a_vector_without_codes_is_deleted_without_a_tombstone(
+    packed: LshDynamoIndex, opened: Open, client: Any, record: Any
+) -> None:
+    packed.upsert(USER, [one := record()])
+    client.delete_item(TableName=packed.table, Key={**CODES, "embedding_id": {"S": "U"}})
+    assert opened().delete(USER, [one.id]) == 1
+    assert packed.count(USER) == 0
+
+
+def test_writers_forget_users_they_did_not_write_to_lately(
+    packed: LshDynamoIndex, monkeypatch: pytest.MonkeyPatch, record: Any
+) -> None:
+    monkeypatch.setattr("ialstore_backends.lsh.packed.writing._USERS", 1)
+    for user in ("u", "v", "u"):
+        packed.upsert(user, [record()])
+    assert [packed.count(user) for user in ("u", "v")] == [2, 1]

@@ -14,7 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ialstore import Consistency, IndexSpec, Units, VectorRecord, Where, meter
+from ialstore import (
+    ConfigurationError,
+    Consistency,
+    IndexSpec,
+    Units,
+    VectorRecord,
+    Where,
+    meter,
+)
 from ialstore.ids import message_id
 from ialstore.testing.profiles import profile
 from ialstore.testing.servers import RunningServer
@@ -197,3 +205,9 @@ def test_a_full_page_is_followed_by_none() -> None:
     for count, requests in ((full, 1), (full + 1, 2), (2 * full, 2)):
         units = prediction.all_rows("u", record, count, consistency="strong")
         assert units.requests == requests
+
+
+def test_the_other_layout_has_a_prediction_of_its_own() -> None:
+    """E2: it is named."""
+    with pytest.raises(ConfigurationError, match="PackedPrediction"):
+        Prediction(IndexSpec(2), LshOptions(layout="packed"))

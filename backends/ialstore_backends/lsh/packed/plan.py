@@ -134,7 +134,7 @@ class _Run:
         ranking, examined = self._look()
         while len(ranking.places) < self._query.k and not self._snapshot.is_complete:
             if not self._read(self._others()):
-                return None
+                return None  # pragma: no cover - a rebuild came between two requests
             ranking, examined = self._look()
         self._source.keep(self._query.user_id, self._snapshot)
         return Found(ranking, "codes", examined, self._cells, len(self._fetched))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ialstore.cost import Units, read_units, write_units
 from ialstore.model import Consistency
 from ialstore.vector_model import encode_record
-from ialstore_backends.dynamodb.sizes import item_bytes
+from ialstore_backends.dynamodb.sizes import item_bytes, query_units
 from ialstore_backends.lsh.codec import VectorCodec
 from ialstore_backends.lsh.packed.entries import key_of
 from ialstore_backends.lsh.packed.rows import RowKeys, first_generation, id_bytes
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.options import LshOptions
 
 __all__ = ["PackedPrediction"]
-
-_PAGE_BYTES: Final = 1 << 20
 
 
 class PackedPrediction:
@@ -80,17 +78,11 @@ class PackedPrediction:
     ) -> Units:
         """Return what counting costs, given all vectors of the user."""
         strong = Consistency(consistency) is Consistency.STRONG
-        pages: dict[str, list[int]] = {one: [0] for one in self._keys.all(user_id)}
+        sizes: dict[str, list[int]] = {one: [] for one in self._keys.all(user_id)}
         items = sorted((self._item(user_id, one) for one in records), key=_sort_key)
         for item in items:
-            sizes, size = pages[item["user_chunk"]["S"]], item_bytes(item)
-            if sizes[-1] + size > _PAGE_BYTES:
-                sizes.append(0)
-            sizes[-1] += size
-        every = [size for sizes in pages.values() for size in sizes]
-        return Units(
-            read=sum(read_units(size, strong=strong) for size in every), requests=len(every)
-        )
+            sizes[item["user_chunk"]["S"]].append(item_bytes(item))
+        return sum((query_units(one, strong=strong) for one in sizes.values()), Units())
 
     def row_bytes(self, user_id: str, record: VectorRecord) -> int:
         """Return the bytes of the row of a vector."""
