@@ -775,6 +775,23 @@ def test_cells_are_read_as_they_are_wanted(packed: LshDynamoIndex, opened: Open)
     assert {hit.id for hit in all_} == {one.id for one in records}
 
 
+@pytest.mark.usefixtures("small")
+def test_other_cells_are_read_where_the_rows_of_the_near_ones_are_gone(
+    packed: LshDynamoIndex, opened: Open, client: Any
+) -> None:
+    """V4: as when all that is near has expired."""
+    records = list(crowd(300, SPEC.dimension))
+    packed.bulk_load((USER, one) for one in records)
+    packed.optimize(USER, only_due=True)
+    near = np.asarray(records[0].vector)
+    by_score = sorted(records, key=lambda one: -float(np.dot(near, np.asarray(one.vector))))
+    for one in by_score[:-30]:
+        client.delete_item(TableName=packed.table, Key=row_key(packed, one.id))
+    hits = opened().search(USER, near, 20, effort=0.2)
+    assert {hit.id for hit in hits} <= {one.id for one in by_score[-30:]}
+    assert len(hits) == 20
+
+
 @pytest.mark.parametrize("kind", [("T", "e"), ("V", "m"), ("AB", "c")], ids=lambda kind: kind[0])
 @pytest.mark.usefixtures("small")
 def test_any_row_of_codes_that_is_damaged_is_an_error_until_optimize(
