@@ -423,7 +423,7 @@ class ContextEngine:
         for part in (self._sessions, self._metrics, self._side_by_side, self._maintenance):
             part.after_fork()
         if self._query_cache is not None:
-            self._query_cache.after_fork()
+            self._query_cache.after_fork()  # pragma: no cover - runs in forked children only
 
 
 _living: weakref.WeakSet[ContextEngine] = weakref.WeakSet()
