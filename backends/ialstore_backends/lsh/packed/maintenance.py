@@ -115,7 +115,7 @@ class PackedMaintenance:
         """Return what was due, and whether it was done; cells that are missing are made anew."""
         stored = self._stored(op, user_id)
         if stored is None:
-            return "encode", self._encode(op, user_id, Stored(None, {}, (), claimed), done)
+            return "encode", self._encode(op, user_id, Stored(None, {}, (), claimed), claimed, done)
         if stored.opened is None or stored.opened.fence != claimed.fence:
             return None, False
         closed = stored.opened.number - stored.first
@@ -127,10 +127,12 @@ class PackedMaintenance:
             cells = self._all_cells(op, user_id, stored)
             if cells is None:
                 what = "encode"
-            elif what == "merge":
-                return what, self._merge(op, user_id, stored, cells)
+            elif what == "merge" and head is not None:
+                return what, self._merge(
+                    op, user_id, stored, head=head, opened=stored.opened, cells=cells
+                )
         if what == "encode":
-            return what, self._encode(op, user_id, stored, done)
+            return what, self._encode(op, user_id, stored, stored.opened, done)
         self._tail.delete(op, stored.old)
         return None, True
 
@@ -174,12 +176,18 @@ class PackedMaintenance:
     def _entries(self, parts: Iterable[Sequence[bytes]]) -> Entries:
         return self._layout.from_set(chain.from_iterable(parts))
 
-    def _merge(self, op: Operation, user_id: str, stored: Stored, cells: Entries) -> bool:
-        head, opened = stored.head, stored.opened
-        assert head is not None  # noqa: S101 - merges are due of heads only
-        assert opened is not None  # noqa: S101
+    def _merge(
+        self,
+        op: Operation,
+        user_id: str,
+        stored: Stored,
+        *,
+        head: Head,
+        opened: OpenSegment,
+        cells: Entries,
+    ) -> bool:
         made = merge(
-            head.head,
+            head,
             cells,
             self._entries(stored.segments.values()),
             segment=opened.number,
@@ -205,12 +213,12 @@ class PackedMaintenance:
         merged = [
             self._tail.segment_key(user_id, number, opened.version) for number in stored.segments
         ]
-        self._clean(op, user_id, head.head, new, [*stored.old, *merged], fence=opened.fence)
+        self._clean(op, user_id, head, new, [*stored.old, *merged], fence=opened.fence)
         return True
 
-    def _encode(self, op: Operation, user_id: str, stored: Stored, done: _Done) -> bool:
-        opened = stored.opened
-        assert opened is not None  # noqa: S101 - rebuilds are due of codes only
+    def _encode(
+        self, op: Operation, user_id: str, stored: Stored, opened: OpenSegment, done: _Done
+    ) -> bool:
         written = self._vectors(op, user_id, done)
         if not written:
             op.renew()
@@ -244,7 +252,8 @@ class PackedMaintenance:
                 break
             if later.lacks(opened.number):
                 continue
-            number = self._carry_over(op, user_id, later, new, encoded)
+            late = self._entries([*later.segments.values(), current.elements])
+            number = self._carry_over(op, user_id, late, new, encoded)
             due_at = number + self._segments_until_due(user_id, made.count)
             op.renew()
             flat = _flat(new, made)
@@ -271,13 +280,11 @@ class PackedMaintenance:
         self,
         op: Operation,
         user_id: str,
-        later: Stored,
+        late: Entries,
         new: Head,
         encoded: dict[int, int],
     ) -> int:
         """Write what came late into segments of the new version; return their number."""
-        assert later.opened is not None  # noqa: S101 - the caller has looked
-        late = self._entries([*later.segments.values(), later.opened.elements])
         elements: list[bytes] = []
         wanted: set[int] = set()
         columns = keys_of(late), late["generation"], are_dead(late["about"])
