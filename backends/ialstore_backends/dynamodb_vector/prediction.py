@@ -14,10 +14,10 @@ from ialstore.model import Consistency
 from ialstore.vector_model import Where, encode_record, encode_search
 from ialstore_backends._exact import ExactMatrix
 from ialstore_backends.dynamodb.sizes import item_bytes, query_units
+from ialstore_backends.dynamodb_embeddings.table import Chunks, key_of
 from ialstore_backends.dynamodb_vector.rows import VectorRows
 from ialstore_backends.dynamodb_vector.searching import VectorSearch, distance
 from ialstore_backends.dynamodb_vector.table import MAX_K, entry_bytes, entry_of
-from ialstore_backends.lsh.table import Chunks, key_of
 
 if TYPE_CHECKING:
     from ialstore.ids import Role

@@ -18,12 +18,13 @@ from ialstore_backends.dynamodb.sizes import (
     query_units,
     rows_of_pages,
 )
+from ialstore_backends.dynamodb_embeddings.table import Chunks
 from ialstore_backends.lsh.codec import VectorCodec
 from ialstore_backends.lsh.gsi import GsiSearch
 from ialstore_backends.lsh.hyperplanes import hash_range
 from ialstore_backends.lsh.rows import items_of, records_of
 from ialstore_backends.lsh.schema import embedding_model
-from ialstore_backends.lsh.table import SIMILARITY_INDEX, TABLE, Chunks
+from ialstore_backends.lsh.table import SIMILARITY_INDEX, TABLE
 
 if TYPE_CHECKING:
     from ialstore.vector_model import EncodedRecord, IndexSpec, VectorRecord
