@@ -13,7 +13,7 @@ import pytest
 
 from ialstore import IndexSpec, UnavailableError, VectorRecord, open_index
 from ialstore.cli.exits import ExitCode
-from ialstore.compare import data, footprint, measure, plots
+from ialstore.compare import data, drawing, footprint, measure
 from ialstore.cost import Units
 from ialstore.operation import Operation
 from ialstore.registry import register
@@ -453,7 +453,7 @@ def test_the_page_is_written_where_it_can_be(
     assert result.err.strip() == "written: comparison.json, comparison.html"
     assert Path("comparison.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     Path("comparison.html").unlink()
-    monkeypatch.setattr(plots, "find_spec", lambda _: None)
+    monkeypatch.setattr(drawing, "find_spec", lambda _: None)
     without = run(*asked)
     assert without.code == 0
     assert "the page with plots needs the module matplotlib" in without.err
