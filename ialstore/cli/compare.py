@@ -144,9 +144,9 @@ def compare(
     at once: repeat the command to go on after an interruption, or to price another workload.
     """
     from ialstore.compare.costs import Workload
+    from ialstore.compare.drawing import require_plots
     from ialstore.compare.measure import Plan, measure
     from ialstore.compare.model import Basis, Journal
-    from ialstore.compare.plots import require_plots
     from ialstore.compare.report import Asked, make_report
     from ialstore.prices import load_prices
     from ialstore.vector_model import IndexSpec

@@ -1,4 +1,4 @@
-"""How much room something takes: files of a store, and this process."""
+"""How much room something takes: files of a store, rows of a service, and this process."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 from typing import Final
 
-from ialstore.errors import ConfigurationError
+from ialstore.errors import ConfigurationError, UnsupportedOperationError
+from ialstore.estimate import Workload
+from ialstore.registry import find
 from ialstore.url import StoreURL
 
-__all__ = ["file_bytes", "process_bytes"]
+__all__ = ["estimated_bytes", "file_bytes", "process_bytes"]
 
 _STATM: Final = Path("/proc/self/statm")
 
@@ -30,6 +32,33 @@ def file_bytes(url: str) -> int | None:
     beside = list(path.parent.glob(f"{glob.escape(path.name)}*"))
     inside = [one for folder in beside if folder.is_dir() for one in folder.rglob("*")]
     return sum(one.stat().st_size for one in (*beside, *inside) if one.is_file())
+
+
+def estimated_bytes(url: str, vectors: int, *, dimension: int, text_bytes: int) -> int | None:
+    """Return what an index itself says that vectors of one user take; None where it does not say.
+
+    Args:
+        url: of the index.
+        vectors: how many.
+        dimension: of each.
+        text_bytes: of each one's text, a mean.
+    """
+    parsed = StoreURL.parse(url)
+    workload = Workload(
+        users=1,
+        turns_per_day=1,
+        sessions_per_day=1,
+        message_bytes=max(1, text_bytes),
+        dimension=dimension,
+        retention_days=None,
+        memories=0,
+    )
+    age_days = vectors / workload.messages_per_day
+    try:
+        found = find("vector", parsed.scheme).estimate(parsed, workload, age_days=age_days)
+    except UnsupportedOperationError:
+        return None
+    return round(sum(one.bytes_per_user for one in found.stored)) or None
 
 
 def process_bytes() -> int | None:

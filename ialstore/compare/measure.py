@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ialstore.compare.data import Dataset, records
-from ialstore.compare.footprint import file_bytes, process_bytes
+from ialstore.compare.footprint import estimated_bytes, file_bytes, process_bytes
 from ialstore.compare.intervals import interval
 from ialstore.compare.model import Calls, Index, Journal, Load, Recall, Search, Size
 from ialstore.compare.truth import Truth
@@ -340,16 +340,28 @@ class _Measuring:
         return found[0], found[1]
 
     def _room(self, load: Load, memory: int | None, files: int | None) -> dict[str, Any]:
-        now, stored = process_bytes(), file_bytes(self.subject.config.vector.url)
-        if stored is not None:
-            stored -= files or 0
-        elif written := load.write_units * _BYTES_PER_WRITE_UNIT + load.vector_write_bytes:
-            stored = int(written)
+        now, url = process_bytes(), self.subject.config.vector.url
+        after = file_bytes(url)
+        ways = {  # files may have room left from what was erased: then they grow too little
+            "estimate": self._estimated_bytes(url),
+            "files": None if after is None else after - (files or 0),
+        }
+        known = {way: size for way, size in ways.items() if size}
+        if not known and (written := load.write_units * _BYTES_PER_WRITE_UNIT):
+            known["units"] = int(written + load.vector_write_bytes)
+        way = max(known, key=known.__getitem__, default="")
         return {
             "process_bytes": None if now is None or memory is None else max(0, now - memory),
-            "stored_bytes": stored,
-            "stored_at_most": files is None and stored is not None,
+            "stored_bytes": known.get(way),
+            "stored_by": way,
         }
+
+    def _estimated_bytes(self, url: str) -> int | None:
+        texts = self.data.texts[: self.count]
+        mean = fmean(len(one.encode()) for one in texts) if texts else self.plan.text_bytes
+        return estimated_bytes(
+            url, self.count, dimension=self.data.dimension, text_bytes=round(mean)
+        )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ialstore.errors import ConfigurationError
 
 __all__ = ["Basis", "Calls", "Index", "Journal", "Load", "Recall", "Run", "Search", "Size"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -100,8 +100,9 @@ class Size:
         first_search_seconds: the first search after the load, which may have to read or build.
         held_bytes: what this process holds to answer faster.
         process_bytes: by how much the memory of this process grew; None where it can't tell.
-        stored_bytes: of files; for a service at most so many, by what it billed for the load.
-        stored_at_most: whether it is such a bound.
+        stored_bytes: of files, or of rows in a service.
+        stored_by: how that is known: ``files``, ``estimate`` of the index, or ``units``, those of
+            the load, which are at least as many; empty where it is not.
         searches: by effort and k.
         upserts: one vector each.
         deletes: one vector each.
@@ -113,7 +114,7 @@ class Size:
     held_bytes: int = 0
     process_bytes: int | None = None
     stored_bytes: int | None = None
-    stored_at_most: bool = False
+    stored_by: str = ""
     searches: tuple[Search, ...] = ()
     upserts: Calls | None = None
     deletes: Calls | None = None

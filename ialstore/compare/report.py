@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ialstore.compare.costs import Cost, Workload, cost
 from ialstore.compare.figures import Figures, Point, figures
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ialstore.prices import Prices
 
 __all__ = ["Asked", "Report", "Table", "make_report"]
+
+_SIGNS: Final = {"estimate": "~ ", "units": "<= "}
+"""Before stored bytes, by how they are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +219,7 @@ def _writes(found: Sequence[Figures]) -> Table:
                 ),
                 size_text(one.size.held_bytes),
                 _room(one.size.process_bytes),
-                _room(one.size.stored_bytes, at_most=one.size.stored_at_most),
+                _room(one.size.stored_bytes, _SIGNS.get(one.size.stored_by, "")),
             ]
             for one in found
         ],
@@ -229,10 +232,8 @@ def _write(calls: Calls | None, latency: Latency) -> list[str]:
     return [amount(calls.write_units), amount(calls.requests), *_latency(latency)]
 
 
-def _room(count: int | None, *, at_most: bool = False) -> str:
-    if count is None:
-        return "-"
-    return f"{'<= ' if at_most else ''}{size_text(count)}"
+def _room(count: int | None, sign: str = "") -> str:
+    return "-" if count is None else f"{sign}{size_text(count)}"
 
 
 def _costs(costs: Sequence[Cost], currency: str) -> Table:

@@ -3,7 +3,8 @@
 ``make services`` fetches them into a cache outside the project; ``start(name)`` starts one on a
 free port of 127.0.0.1, which can then be paused, killed and started again. A server that is not
 there makes a test a skip with a reason, or a failure where ``IALSTORE_REQUIRE_SERVICES`` is set:
-``started(name)`` does that for fixtures.
+``started(name)`` does that for fixtures. A server ends with the process that started it, however
+that one ends.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ __all__ = [
 _START_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
+_WATCH: Final = 'read -r _; kill -9 "$1"'
+"""Waits until whoever holds the other end of its input is gone, SIGKILL included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class RunningServer:
         self.folder = folder
         self._kind = kind
         self._args = args
-        self._process = self._started(args)
+        self._process, self._watcher = self._started(args)
 
     @property
     def endpoint(self) -> str:
@@ -118,11 +121,12 @@ class RunningServer:
 
     def kill(self) -> None:
         """End it at once; what it holds in memory is lost."""
-        self._process.kill()
-        self._process.wait()
+        _end(self._watcher)  # first: nobody else may have the number that it would kill
+        _end(self._process)
 
     def stop(self) -> None:
         """Ask it to end, and kill it when it does not."""
+        _end(self._watcher)
         self._process.terminate()
         self.resume()
         try:
@@ -137,9 +141,12 @@ class RunningServer:
             args: in place of those that it was started with; none keep them.
         """
         self.stop()
-        self._process = self._started(args or self._args)
+        self._process, self._watcher = self._started(args or self._args)
 
-    def _started(self, args: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _started(
+        self, args: Sequence[str]
+    ) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
+        """Return its process, and the one that watches over it."""
         given = [one.replace("{port}", str(self.port)) for one in args]
         with (self.folder / "log").open("w+b") as log:
             process = subprocess.Popen(  # noqa: S603 - a program of our own choice
@@ -149,13 +156,33 @@ class RunningServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+            watcher = _watch(process)
             try:
                 _await_port(self._kind, process, self.port, log)
             except BaseException:
-                process.kill()
-                process.wait()
+                _end(watcher)
+                _end(process)
                 raise
-        return process
+        return process, watcher
+
+
+def _watch(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """Return a process that kills another one when this process is gone.
+
+    Linux could do it without one, but counts the thread that starts a child as its parent.
+    """
+    return subprocess.Popen(  # noqa: S603 - a program of our own choice
+        ["sh", "-c", _WATCH, "sh", str(process.pid)],  # noqa: S607 - wherever it is installed
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a signal to all processes of a terminal is not for it
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()
 
 
 def _absent(programs: Sequence[str]) -> str:

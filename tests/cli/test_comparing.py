@@ -13,10 +13,12 @@ import pytest
 
 from ialstore import IndexSpec, UnavailableError, VectorRecord, open_index
 from ialstore.cli.exits import ExitCode
-from ialstore.compare import data, footprint, measure, plots
+from ialstore.compare import data, drawing, footprint, measure
 from ialstore.cost import Units
+from ialstore.estimate import Estimate, Stored, Workload
 from ialstore.operation import Operation
 from ialstore.registry import register
+from ialstore.url import StoreURL
 from ialstore.vector_model import SearchQuery, SearchResult
 from ialstore_backends.memory import MemoryVectorIndex
 
@@ -127,8 +129,33 @@ def test_it_measures_prices_and_judges(run: Run, vectors: str) -> None:
     (first, second), (memory, _) = (one["sizes"] for one in told["indexes"])
     assert (first["load"]["write_units"], second["load"]["write_units"]) == (80, 160)
     assert first["upserts"]["write_units"] == 2
-    assert (first["stored_bytes"], first["stored_at_most"]) == (80 * 1024, True)
+    assert (first["stored_bytes"], first["stored_by"]) == (80 * 1024, "units")
     assert (memory["stored_bytes"], memory["held_bytes"] > 0) == (None, True)
+
+
+def test_what_a_service_stores_is_told_by_its_own_estimate(
+    run: Run, vectors: str, metered: type[Metered], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def estimate(url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        assert url.scheme == "metered"
+        each = 10 * workload.message_bytes + workload.dimension
+        count = workload.messages_per_day * workload.kept_days(age_days)
+        return Estimate(stored=(Stored("rows", count * each, "a"), Stored("index", count, "b")))
+
+    monkeypatch.setattr(metered, "estimate", estimate)
+    result = run("compare", "metered:", "memory:", "--data", vectors, *SMALL)
+    assert "~ 6.17 KiB" in result.out
+    service, memory = (one["sizes"][1] for one in written()["indexes"])
+    assert (service["stored_bytes"], service["stored_by"]) == (80 * (10 * 7 + 8 + 1), "estimate")
+    assert (memory["stored_bytes"], memory["stored_by"]) == (None, "")
+
+
+def test_a_file_with_room_left_is_not_told_to_be_small(run: Run, vectors: str) -> None:
+    """The second size goes into the place that the first one left."""
+    assert run("compare", "memory:", "sqlite:///x.db", "--data", vectors, *SMALL).code == 0
+    new, used = written()["indexes"][1]["sizes"]
+    assert new["stored_by"] == "files"
+    assert used["stored_bytes"] >= 80 * 8 * 4
 
 
 def test_programs_get_the_same_document(run: Run, vectors: str) -> None:
@@ -220,8 +247,8 @@ def test_another_comparison_is_not_mixed_in(run: Run, vectors: str) -> None:
     [
         ("[]", "holds no comparison"),
         ("{", "holds no comparison"),
-        ('{"format": 1}', "holds no comparison"),
-        ('{"format": 2}', "has the format 2, not 1"),
+        ('{"format": 2}', "holds no comparison"),
+        ('{"format": 1}', "has the format 1, not 2"),
     ],
 )
 def test_a_file_of_something_else_is_left_alone(
@@ -453,7 +480,7 @@ def test_the_page_is_written_where_it_can_be(
     assert result.err.strip() == "written: comparison.json, comparison.html"
     assert Path("comparison.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     Path("comparison.html").unlink()
-    monkeypatch.setattr(plots, "find_spec", lambda _: None)
+    monkeypatch.setattr(drawing, "find_spec", lambda _: None)
     without = run(*asked)
     assert without.code == 0
     assert "the page with plots needs the module matplotlib" in without.err

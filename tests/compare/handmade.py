@@ -113,7 +113,7 @@ def billed(name: str, *points: tuple[int, float, float]) -> Index:
                 upserts=WRITES,
                 deletes=WRITES,
                 held_bytes=0,
-                stored_at_most=True,
+                stored_by="units",
             )
             for vectors, recall, units in points
         ),

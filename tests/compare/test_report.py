@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ialstore.cli.output import Output
-from ialstore.compare import plots
+from ialstore.compare import drawing, plots
 from ialstore.compare.costs import DAYS_PER_MONTH, break_even
 from ialstore.compare.figures import Latency
 from ialstore.compare.model import Index
@@ -281,6 +281,6 @@ def test_names_are_written_as_text() -> None:
 
 
 def test_without_matplotlib_the_page_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "find_spec", lambda _: None)
+    monkeypatch.setattr(drawing, "find_spec", lambda _: None)
     with pytest.raises(MissingDriverError, match=r"pip install 'ialstore\[report\]'"):
         page(ALL["embedded"])

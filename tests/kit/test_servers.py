@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,29 @@ listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 while True:
     with listener.accept()[0] as connection:
         connection.sendall(sys.argv[2].encode())
+"""
+
+
+HOLDER = """
+import socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+held = []
+while True:
+    held.append(listener.accept())
+"""
+
+STARTER = """
+import signal, sys
+from ialstore.testing import servers
+
+def command(folder, port):
+    return [sys.executable, "-c", sys.argv[1], str(port)]
+
+kind = servers.ServerKind("holder", (), (), lambda folder: None, lambda folder: "", command)
+servers.SERVERS = (kind,)
+with servers.start("holder") as server:
+    print(server.port, flush=True)
+    signal.pause()
 """
 
 
@@ -127,6 +152,22 @@ def test_a_server_is_paused_killed_and_started_again(offer: Callable[..., Server
         server.restart("{port}")
         assert greeting(server.port) == str(server.port).encode()
         server.pause()  # it ends all the same
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_server_ends_with_the_process_that_started_it(way: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTER, HOLDER],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as starter:
+        assert starter.stdout is not None
+        port = int(starter.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            starter.send_signal(way)
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
 
 
 def test_a_server_that_does_not_start_shows_what_it_printed(
