@@ -9,6 +9,14 @@ import pytest
 
 from ialstore.testing import ConversationStoreSuite
 from ialstore.testing.conversation.base import MakeStore
+from ialstore.testing.conversation.cursors import Cursors
+from ialstore.testing.conversation.expiry import Expiry
+from ialstore.testing.conversation.freshness import Freshness
+from ialstore.testing.conversation.machine import Machine
+from ialstore.testing.conversation.reading import Reading
+from ialstore.testing.conversation.removing import Removing
+from ialstore.testing.conversation.sessions import Sessions
+from ialstore.testing.conversation.threads import Threads
 from ialstore.testing.servers import RunningServer
 from ialstore_backends.dynamodb import DynamoConversationStore, DynamoOptions
 
@@ -30,7 +38,11 @@ class TestDynoxide(ConversationStoreSuite):
         return opener(prefix, dynoxide)
 
 
-class TestDynoxideSpreadWithoutIndexes(ConversationStoreSuite):
+class TestDynoxideSpreadWithoutIndexes(  # pytest begins with the last
+    Machine, Cursors, Expiry, Freshness, Reading, Removing, Sessions, Threads
+):
+    """The chapters that read in another way without indexes."""
+
     MACHINE_SHARE = 1 / 10
 
     @pytest.fixture
