@@ -25,7 +25,7 @@ from ialstore.errors import (
 )
 from ialstore.model import AppendResult, EncodedMessage, EraseReport, OptimizeReport
 from ialstore.vector import VectorIndex
-from ialstore.vector_model import EncodedRecord, IndexSpec
+from ialstore.vector_model import EncodedRecord
 from ialstore.wrappers.base import ConversationWrapper, VectorWrapper
 
 if TYPE_CHECKING:
@@ -330,11 +330,10 @@ class DualVectorIndex(VectorWrapper):
         """Bytes that both indexes hold."""
         return self.inner.held_bytes + self._second.store.held_bytes
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
-        stored = super()._bind_spec(op, spec)
+    def _bind(self, op: Operation) -> None:
+        super()._bind(op)
         if self._second.is_required:
             self._second.too(op, (), lambda to: to._bind(op))
-        return stored
 
     def _too(self, op: Operation, users: Iterable[str], call: Callable[[VectorIndex], T]) -> None:
         def bound(to: VectorIndex) -> T:

@@ -409,7 +409,7 @@ class ShadowVectorIndex(VectorWrapper):
         answer = super()._search(op, query)
 
         def ask(index: VectorIndex, at: Operation) -> SearchResult:
-            index._bind(at)
+            index._compare_spec(at)
             return index._search(at, query)
 
         def recall(ours: SearchResult, theirs: SearchResult) -> float:
@@ -422,7 +422,7 @@ class ShadowVectorIndex(VectorWrapper):
         answer = super()._ids(op, user_id, limit, after)
 
         def ask(index: VectorIndex, at: Operation) -> Rows[str]:
-            index._bind(at)
+            index._compare_spec(at)
             return index._ids(at, user_id, limit, after)
 
         self._shadow.look(op, _Question("ids", ask, answer, _same_rows))
@@ -432,7 +432,7 @@ class ShadowVectorIndex(VectorWrapper):
         answer = super()._count(op, user_id)
 
         def ask(index: VectorIndex, at: Operation) -> int:
-            index._bind(at)
+            index._compare_spec(at)
             return index._count(at, user_id)
 
         self._shadow.look(op, _Question("count", ask, answer, _equal))

@@ -125,7 +125,7 @@ class OpenSearchVectorIndex(VectorIndex):
 
     # -- the index and its spec -----------------------------------------------------------------
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
+    def _stored_spec(self, op: Operation) -> IndexSpec:
         found = self._layout.find(op)
         if found is None:
             raise StoreNotReadyError(f"{self._name} is not set up; run ialstore setup")
@@ -245,7 +245,7 @@ class OpenSearchVectorIndex(VectorIndex):
         """
         query = self._of_words(user_id, text, k, where)
         with self._operation("search_words", consistency=self._reading(consistency)) as op:
-            self._bind(op)
+            self._compare_spec(op)
             self._reader.refresh(op)
             result = self._by_words(op, query, text)
             op.items = len(result)
@@ -272,7 +272,7 @@ class OpenSearchVectorIndex(VectorIndex):
         )
         depth = depth_for(k)
         with self._operation("search_hybrid", consistency=self._reading(consistency)) as op:
-            self._bind(op)
+            self._compare_spec(op)
             result = fused(
                 [
                     self._search(op, replace(near, k=depth)),
