@@ -27,6 +27,7 @@ from ialstore.vector_model import (
 from ialstore_backends._exact import ExactMatrix
 from ialstore_backends._late import require
 from ialstore_backends.opensearch.documents import FIELDS, record_of
+from ialstore_backends.opensearch.estimate import CHOICES, estimate
 from ialstore_backends.opensearch.layout import Layout
 from ialstore_backends.opensearch.options import OpenSearchOptions, Place
 from ialstore_backends.opensearch.queries import (
@@ -44,6 +45,7 @@ from ialstore_backends.opensearch.writing import Bulk, delete, puts
 if TYPE_CHECKING:
     from ialstore.component import Progress, StoreSettings
     from ialstore.embedding import Embedder
+    from ialstore.estimate import Choice, Estimate, Workload
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
     from ialstore_backends.opensearch.failures import JSON
@@ -81,6 +83,7 @@ class OpenSearchVectorIndex(VectorIndex):
         min_recall=_MIN_RECALL,
     )
     OPTIONS: ClassVar[type[Any] | None] = OpenSearchOptions
+    COST_CHOICES: ClassVar[tuple[Choice, ...]] = CHOICES
 
     def __init__(
         self,
@@ -122,6 +125,13 @@ class OpenSearchVectorIndex(VectorIndex):
         """Return the index of ``opensearch://[USER:PASSWORD@]HOST[:PORT]/INDEX``."""
         options = url.options(OpenSearchOptions)
         return cls(Place.of(url, options), spec, options, **settings)
+
+    @classmethod
+    def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        """Return the memory and the disk of the nodes that a workload takes."""
+        options = url.options(OpenSearchOptions)
+        Place.of(url, options)
+        return estimate(options, workload, age_days)
 
     # -- the index and its spec -----------------------------------------------------------------
 
