@@ -22,16 +22,24 @@ if TYPE_CHECKING:
     from ialstore.vector_model import VectorRecord
 
 __all__ = [
+    "GRAPH_SHARE",
     "Call",
     "Choice",
     "Estimate",
+    "Memory",
     "Partition",
     "Stored",
     "Workload",
+    "graph_bytes",
     "sample_message",
     "sample_records",
 ]
 
+GRAPH_SHARE: Final = 0.25
+"""Of the memory of a node of OpenSearch: half is the JVM's, and half of the rest is for graphs.
+
+docs.opensearch.org, vector search settings: ``knn.memory.circuit_breaker.limit``.
+"""
 WINDOW_LOOK_AHEAD: Final = 4
 """Messages that the context engine reads past those wanted."""
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -167,6 +175,23 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What machines have to hold in memory: the cheapest that do are paid by the hour.
+
+    Attributes:
+        section: of the table of prices, where the machines are.
+        bytes_per_user: at the age that was asked for.
+        usable: share of a machine's memory that is there for it, 0 to 1.
+        machines: at least so many.
+    """
+
+    section: str
+    bytes_per_user: float
+    usable: float
+    machines: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
     """What one partition of the service has to bear, of all that one user does.
 
@@ -207,6 +232,7 @@ class Estimate:
         stored: what lies where.
         partitions: that may become hot.
         machines: how many of which, by their name in the table of prices.
+        memory: that machines have to offer.
         expired_per_day: items that time to live deletes, for each user.
         is_on_demand_only: whether capacity can't be provisioned.
         recovers: whether point-in-time recovery is on.
@@ -217,10 +243,24 @@ class Estimate:
     stored: tuple[Stored, ...] = ()
     partitions: tuple[Partition, ...] = ()
     machines: Mapping[str, float] = field(default_factory=lambda: _NONE)
+    memory: tuple[Memory, ...] = ()
     expired_per_day: float = 0.0
     is_on_demand_only: bool = False
     recovers: bool = False
     notes: tuple[str, ...] = ()
+
+
+def graph_bytes(dimension: int, links: int = 16, bits: int = 32) -> float:
+    """Return the bytes of memory that a vector takes in a graph (HNSW) of OpenSearch.
+
+    The formula is that of docs.opensearch.org, memory estimation for HNSW.
+
+    Args:
+        dimension: of the vector.
+        links: option ``m``.
+        bits: of each of its numbers.
+    """
+    return 1.1 * (dimension * bits / 8 + 8 * links)
 
 
 def sample_message(workload: Workload, number: int = 0) -> Message:

@@ -19,6 +19,7 @@ from ialstore.url import closest
 
 __all__ = ["HOURS_PER_MONTH", "PRICES_FILE", "Price", "Prices", "load_prices", "prices_file"]
 
+_GIB: Final = 1 << 30
 HOURS_PER_MONTH: Final = 730
 """As AWS reckons a month."""
 PRICES_FILE: Final = Path(__file__).with_name("prices.toml")
@@ -124,6 +125,30 @@ class Prices:
             if name.startswith(start) and price.amount is not None
         }
         return dict(sorted(found.items(), key=lambda one: (one[1].amount, one[0])))
+
+    def cheapest(
+        self, section: str, need_bytes: float, *, usable: float, at_least: int = 1
+    ) -> tuple[str, int]:
+        """Return the machines of one type that hold so much for the least: its key, and how many.
+
+        Args:
+            section: of the machines.
+            need_bytes: of memory.
+            usable: share of a machine's memory that may be filled.
+            at_least: how many there have to be.
+
+        Raises:
+            ConfigurationError: the section has none, or one whose memory it does not say.
+        """
+        offers: list[tuple[float, int, str]] = []
+        for key in self.section(section):
+            room = self.memory_gib(f"{section}.{key}") * _GIB * usable
+            count = max(at_least, math.ceil(need_bytes / room))
+            offers.append((count * self.of(f"{section}.{key}"), count, key))
+        if not offers:
+            self.of(f"{section}.any")  # says what the table lacks
+        _, count, key = min(offers)
+        return key, count
 
     def _figure(self, name: str) -> Price:
         try:

@@ -93,11 +93,11 @@ class VectorIndex(Component):
     # -- hooks that every backend writes --------------------------------------------------------
 
     @abstractmethod
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
-        """Return the stored spec; store this one first where there is none.
+    def _stored_spec(self, op: Operation) -> IndexSpec | None:
+        """Return the stored spec; None where there is none yet. Stores nothing.
 
-        Called by the first operation, and again if it raised. With ``needs_setup`` only
-        ``_setup`` stores it, and this raises ``StoreNotReadyError`` where there is none.
+        Called by each operation until there is one. With ``needs_setup`` only ``_setup`` stores
+        it, and this raises ``StoreNotReadyError`` where there is none.
         """
 
     @abstractmethod
@@ -180,6 +180,12 @@ class VectorIndex(Component):
     def _optimize_due(self, op: Operation, user_id: str) -> OptimizeReport:
         """Do the part of the maintenance that pays by now. Default: there is none."""
         return OptimizeReport()
+
+    def _store_spec(self, op: Operation, spec: IndexSpec) -> None:
+        """Store the spec, unless another process was faster. Default: nothing.
+
+        Called by the first operation that writes, where ``_stored_spec`` found none.
+        """
 
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         """Return users behind ``after`` in any fixed order. Only called with the capability."""
@@ -358,7 +364,7 @@ class VectorIndex(Component):
             effort=effort,
         )
         with self._operation("search", consistency=self._reading(consistency)) as op:
-            self._bind(op)
+            self._compare_spec(op)
             if query.lower >= query.upper:
                 return SearchResult((), 0, 0)
             result = self._search(op, query)
@@ -380,7 +386,7 @@ class VectorIndex(Component):
         check_id_part(user_id, "user_id")
         wanted = check_ids(ids, at_most=MAX_GET)
         with self._operation("get", consistency=self._reading(consistency)) as op:
-            self._bind(op)
+            self._compare_spec(op)
             found: Mapping[str, EncodedRecord] = self._get(op, user_id, wanted) if wanted else {}
             op.items = len(found)
         return [_record(found[one]) for one in ids if one in found]
@@ -394,7 +400,7 @@ class VectorIndex(Component):
         """
         check_id_part(user_id, "user_id")
         with self._operation("count", consistency=self._reading(consistency)) as op:
-            self._bind(op)
+            self._compare_spec(op)
             op.items = self._count(op, user_id)
         return op.items
 
@@ -416,7 +422,7 @@ class VectorIndex(Component):
         scope = ("vector ids", user_id)
         after = text_listing_after(scope, limit, cursor)
         with self._operation("ids", consistency=self._reading(consistency)) as op:
-            self._bind(op)
+            self._compare_spec(op)
             rows = self._ids(op, user_id, limit, after)
             op.items = len(rows.items)
         return text_page(scope, rows)
@@ -431,7 +437,7 @@ class VectorIndex(Component):
         self._require_users()
         after = text_listing_after(_USERS, limit, cursor)
         with self._operation("users", consistency=self._reading(None), renewable=True) as op:
-            self._bind(op)
+            self._compare_spec(op)
             rows = self._users(op, limit, after)
             op.items = len(rows.items)
         return text_page(_USERS, rows)
@@ -445,16 +451,25 @@ class VectorIndex(Component):
     def _check(self, op: Operation) -> list[str]:
         """Return one sentence per difference. Default: compares the spec."""
         try:
-            self._bind(op)
+            self._compare_spec(op)
         except ConfigurationError as error:
             return [str(error)]
         return []
 
     def _bind(self, op: Operation) -> None:
-        """Compare the stored spec once, in the first operation."""
+        """Compare the stored spec before the first write, which stores it where there is none."""
+        self._compare_spec(op)
+        if not self._spec_bound:
+            self._store_spec(op, self._spec)
+            self._compare_spec(op)
+
+    def _compare_spec(self, op: Operation) -> None:
+        """Compare the stored spec once, as soon as there is one."""
         if self._spec_bound:
             return
-        stored = self._bind_spec(op, self._spec)
+        stored = self._stored_spec(op)
+        if stored is None:
+            return
         if (
             stored.dimension != self._spec.dimension
             or stored.metric != self._spec.metric

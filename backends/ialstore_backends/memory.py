@@ -276,8 +276,8 @@ class MemoryVectorIndex(VectorIndex):
         with self._lock:
             return sum(user.matrix.nbytes for user in self._by_user.values())
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
-        return spec
+    def _stored_spec(self, op: Operation) -> IndexSpec | None:
+        return self.spec
 
     def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from ialstore.estimate import GRAPH_SHARE, graph_bytes
 from ialstore.prices import HOURS_PER_MONTH
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def cost(found: Figures, dimension: int, workload: Workload, prices: Prices) -> 
 
     A service that bills units is paid by the request and for what is stored. An embedded index is
     paid as the machines of section ``hosts`` whose memory holds what it holds, the cheapest, and
-    their disk; OpenSearch as nodes whose memory holds its graph, by its own formula.
+    their disk; OpenSearch as nodes whose memory holds its graph once, by its own formula.
 
     Raises:
         ConfigurationError: the table lacks a price that is needed.
@@ -116,12 +117,12 @@ def cost(found: Figures, dimension: int, workload: Workload, prices: Prices) -> 
     elif not (search.requests or upserts.requests):
         billing = "machines"
         need = workload.users * workload.active * size.held_bytes
-        machines, paid = _machines("hosts", need, prices)
+        machines, paid = _machines("hosts", need, _FILLED, prices)
         storage = stored * prices.of("disk.gb_month")
     elif found.index.backend.startswith("opensearch"):
         billing = "machines"
-        need = workload.users * size.vectors * 1.1 * (4 * dimension + 8 * 16)
-        machines, paid = _machines("opensearch_nodes", need, prices)
+        need = workload.users * size.vectors * graph_bytes(dimension)
+        machines, paid = _machines("opensearch_nodes", need, GRAPH_SHARE, prices)
         storage = stored * prices.of("opensearch.ebs_gb_month")
     return Cost(
         index=found.index.name,
@@ -177,15 +178,7 @@ def _million(calls: Calls, prices: Prices) -> float:
     return units
 
 
-def _machines(section: str, need_bytes: float, prices: Prices) -> tuple[str, float]:
+def _machines(section: str, need_bytes: float, usable: float, prices: Prices) -> tuple[str, float]:
     """Return the cheapest machines of one type with so much memory, and what a month costs."""
-    offers: list[tuple[float, int, str]] = []
-    for name in prices.section(section):
-        memory = prices.memory_gib(f"{section}.{name}") * _GB * _FILLED
-        count = max(1, math.ceil(need_bytes / memory))
-        month = count * prices.of(f"{section}.{name}") * HOURS_PER_MONTH
-        offers.append((month, count, name))
-    if not offers:
-        prices.of(f"{section}.any")  # says what the table lacks
-    month, count, name = min(offers)
-    return f"{count} {name}", month
+    name, count = prices.cheapest(section, need_bytes, usable=usable)
+    return f"{count} {name}", count * prices.of(f"{section}.{name}") * HOURS_PER_MONTH

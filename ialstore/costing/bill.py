@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -159,7 +159,7 @@ def make_bill(
     lines += [
         Line("machines", name, count, "machines", count * HOURS_PER_MONTH * prices.of(name))
         for one in estimates
-        for name, count in one.machines.items()
+        for name, count in (*one.machines.items(), *_cheapest(one, workload, prices))
     ]
     return Bill(tuple(lines), tuple(calls))
 
@@ -289,6 +289,20 @@ def _call_prices(
         )
         found.append(CallPrice(call.name, times, read, write, amount))
     return found
+
+
+def _cheapest(
+    estimate: Estimate, workload: Workload, prices: Prices
+) -> Iterator[tuple[str, float]]:
+    """Yield the machines that offer what an estimate needs of memory, and how many."""
+    for one in estimate.memory:
+        key, count = prices.cheapest(
+            one.section,
+            one.bytes_per_user * workload.users,
+            usable=one.usable,
+            at_least=one.machines,
+        )
+        yield f"{one.section}.{key}", count
 
 
 def _lines_of_storage(

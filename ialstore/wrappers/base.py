@@ -153,8 +153,11 @@ class VectorWrapper(Wrapper[VectorIndex], VectorIndex):
         """Those of the inner index."""
         return self.inner.capabilities
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
-        return self._around(op, lambda: self.inner._bind_spec(op, spec))
+    def _stored_spec(self, op: Operation) -> IndexSpec | None:
+        return self._around(op, lambda: self.inner._stored_spec(op))
+
+    def _store_spec(self, op: Operation, spec: IndexSpec) -> None:
+        self._around(op, lambda: self.inner._store_spec(op, spec))
 
     def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
         self._around(op, lambda: self.inner._upsert(op, user_id, records))

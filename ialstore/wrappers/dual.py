@@ -10,10 +10,10 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from ialstore.component import Component
 from ialstore.conversation import ConversationStore
 from ialstore.errors import (
     ConfigurationError,
@@ -25,8 +25,8 @@ from ialstore.errors import (
 )
 from ialstore.model import AppendResult, EncodedMessage, EraseReport, OptimizeReport
 from ialstore.vector import VectorIndex
-from ialstore.vector_model import EncodedRecord, IndexSpec
-from ialstore.wrappers.base import ConversationWrapper, VectorWrapper
+from ialstore.vector_model import EncodedRecord
+from ialstore.wrappers.base import ConversationWrapper, VectorWrapper, Wrapper
 
 if TYPE_CHECKING:
     from ialstore.capabilities import ConversationCapabilities, VectorCapabilities
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DualConversationStore", "DualOptions", "DualVectorIndex"]
 
-C = TypeVar("C", bound=Component)
+P = TypeVar("P", bound="ConversationStore | VectorIndex")
 T = TypeVar("T")
 
 
@@ -60,10 +60,10 @@ class DualOptions:
             raise InvalidInputError(f"on_error must be raise or record, not {self.on_error!r}")
 
 
-class _Second(Generic[C]):
+class _Second(Generic[P]):
     """The second store, and for whom it may differ from the first."""
 
-    def __init__(self, store: C, options: DualOptions) -> None:
+    def __init__(self, store: P, options: DualOptions) -> None:
         self.store = store
         self._options = options
         self._missed: dict[str, None] = {}
@@ -93,7 +93,7 @@ class _Second(Generic[C]):
                 self.miss(op, users)
             raise
 
-    def too(self, op: Operation, users: Iterable[str], call: Callable[[C], T]) -> T | None:
+    def too(self, op: Operation, users: Iterable[str], call: Callable[[P], T]) -> T | None:
         """Write the second store as well; None if it failed and that is recorded.
 
         Raises:
@@ -139,16 +139,6 @@ class _Second(Generic[C]):
             multi_process=first.multi_process and second.multi_process,
         )
 
-    def erased(
-        self, op: Operation, user_id: str, report: EraseReport, call: Callable[[C], EraseReport]
-    ) -> EraseReport:
-        """Erase from the second store as well, and return the report on both."""
-        also = self.too(op, (user_id,), call)
-        if also is None:
-            sentence = f"the second store ({self.store.backend}) failed: erase the user there"
-            return report + EraseReport(out_of_reach=(sentence,))
-        return report + replace(also, messages=0, vectors=0)
-
     def checked(self, op: Operation) -> list[str]:
         """Return what ``check`` says of the second store."""
         try:
@@ -181,11 +171,94 @@ def _note(path: str, users: Sequence[str]) -> None:
         ) from error
 
 
-class DualConversationStore(ConversationWrapper):
+class _Dual(Wrapper[P]):
+    """What stores and indexes that write twice have in common."""
+
+    OPTIONS: ClassVar[type[Any] | None] = DualOptions
+
+    _second: _Second[P]
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """Users for whom the second one may differ."""
+        return self._second.missed
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that both hold."""
+        return self.inner.held_bytes + self._second.store.held_bytes
+
+    def _before(self, op: Operation, to: P) -> None:
+        """Prepare the second one for a call."""
+
+    def _too(self, op: Operation, users: Iterable[str], call: Callable[[P], T]) -> T | None:
+        """Write the second one as well."""
+
+        def prepared(to: P) -> T:
+            self._before(op, to)
+            return call(to)
+
+        return self._second.too(op, users, prepared)
+
+    def _twice(self, op: Operation, users: Iterable[str], call: Callable[[P], T]) -> T:
+        """Write both, and return the answer of the first."""
+        answer = self._second.first(op, users, lambda: call(self.inner))
+        self._too(op, users, call)
+        return answer
+
+    def _in_part(self, op: Operation, user_id: str, call: Callable[[P], object]) -> None:
+        """Write to the second one what the first has, before its error is raised.
+
+        Whoever repeats the call leaves that out. A failure is recorded.
+        """
+        with suppress(IalStoreError):
+            self._too(op, (user_id,), call)
+
+    def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
+        return self._twice(op, (user_id,), lambda to: to._delete(op, user_id, ids))
+
+    def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
+        return self._twice(op, (user_id,), lambda to: to._delete_session(op, user_id, session_id))
+
+    def _erase(self, op: Operation, user_id: str) -> EraseReport:
+        report = self._second.first(op, (user_id,), lambda: self.inner._erase(op, user_id))
+        also = self._too(op, (user_id,), lambda to: to._erase(op, user_id))
+        if also is None:
+            name = self._second.store.backend
+            sentence = f"the second store ({name}) failed: erase the user there"
+            return report + EraseReport(out_of_reach=(sentence,))
+        return report + replace(also, messages=0, vectors=0)
+
+    def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
+        report = self.inner._optimize(op, user_id, progress)
+        also = self._too(op, (), lambda to: to._optimize(op, user_id, progress))
+        if also is None:
+            return report
+        return OptimizeReport(
+            report.removed + also.removed,
+            report.reclaimed_bytes + also.reclaimed_bytes,
+            report.notes + also.notes,
+        )
+
+    def _setup(self, op: Operation) -> None:
+        super()._setup(op)
+        self._second.set_up(op)
+
+    def _check(self, op: Operation) -> list[str]:
+        return super()._check(op) + self._second.checked(op)
+
+    def _close(self) -> None:
+        super()._close()
+        self._second.store.close()
+
+    def _after_fork(self) -> None:
+        self._second.renew_lock()
+
+
+class DualConversationStore(_Dual[ConversationStore], ConversationWrapper):
     """A conversation store whose writes go to a second one too."""
 
     NAME: ClassVar[str] = "dual"
-    OPTIONS: ClassVar[type[Any] | None] = DualOptions
 
     def __init__(
         self,
@@ -212,91 +285,37 @@ class DualConversationStore(ConversationWrapper):
         both: ConversationCapabilities = self._second.capabilities(self.inner.capabilities)
         return replace(both, atomic_append=both.atomic_append and not self._second.is_required)
 
-    @property
-    def missed(self) -> tuple[str, ...]:
-        """Users for whom the second store may differ."""
-        return self._second.missed
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes that both stores hold."""
-        return self.inner.held_bytes + self._second.store.held_bytes
-
     def _append(
         self, op: Operation, user_id: str, entries: Sequence[EncodedMessage]
     ) -> AppendResult:
-        users = (user_id,)
-        first, second = super()._append, self._second
         try:
-            result = second.first(op, users, lambda: first(op, user_id, entries))
-        except PartialWriteError as error:  # whoever repeats it leaves these out
+            return self._twice(op, (user_id,), lambda to: to._append(op, user_id, entries))
+        except PartialWriteError as error:
             there = {*error.stored, *error.duplicates}
             done = [one for one in entries if one.message.id in there]
             if done:
-                _quietly(lambda: second.too(op, users, lambda to: to._append(op, user_id, done)))
+                self._in_part(op, user_id, lambda to: to._append(op, user_id, done))
             raise
-        second.too(op, users, lambda to: to._append(op, user_id, entries))
-        return result
 
     def _replace(self, op: Operation, entry: EncodedMessage) -> bool:
         users = (entry.message.user_id,)
-        first = super()._replace
-        replaced = self._second.first(op, users, lambda: first(op, entry))
+        replaced = self._second.first(op, users, lambda: self.inner._replace(op, entry))
         if replaced:
             # Absent there, it was missed before: only a copy knows what else is.
-            also = self._second.too(op, users, lambda to: to._replace(op, entry))
+            also = self._too(op, users, lambda to: to._replace(op, entry))
             if also is False:
                 self._second.miss(op, users)
         return replaced
 
-    def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
-        first = super()._delete
-        removed = self._second.first(op, (user_id,), lambda: first(op, user_id, ids))
-        self._second.too(op, (user_id,), lambda to: to._delete(op, user_id, ids))
-        return removed
-
-    def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
-        first = super()._delete_session
-        removed = self._second.first(op, (user_id,), lambda: first(op, user_id, session_id))
-        self._second.too(op, (user_id,), lambda to: to._delete_session(op, user_id, session_id))
-        return removed
-
-    def _erase(self, op: Operation, user_id: str) -> EraseReport:
-        first = super()._erase
-        report = self._second.first(op, (user_id,), lambda: first(op, user_id))
-        return self._second.erased(op, user_id, report, lambda to: to._erase(op, user_id))
-
     def _load(self, op: Operation, entries: Sequence[EncodedMessage]) -> None:
         users = [one.message.user_id for one in entries]
-        first = super()._load
-        self._second.first(op, users, lambda: first(op, entries))
-        self._second.too(op, users, lambda to: to._load(op, entries))
-
-    def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
-        report = super()._optimize(op, user_id, progress)
-        also = self._second.too(op, (), lambda to: to._optimize(op, user_id, progress))
-        return _added(report, also)
-
-    def _setup(self, op: Operation) -> None:
-        super()._setup(op)
-        self._second.set_up(op)
-
-    def _check(self, op: Operation) -> list[str]:
-        return super()._check(op) + self._second.checked(op)
-
-    def _close(self) -> None:
-        super()._close()
-        self._second.store.close()
-
-    def _after_fork(self) -> None:
-        self._second.renew_lock()
+        self._twice(op, users, lambda to: to._load(op, entries))
 
 
-class DualVectorIndex(VectorWrapper):
+class DualVectorIndex(_Dual[VectorIndex], VectorWrapper):
     """A vector index whose writes go to a second one too."""
 
     NAME: ClassVar[str] = "dual"
-    OPTIONS: ClassVar[type[Any] | None] = DualOptions
 
     def __init__(
         self, inner: VectorIndex, options: DualOptions, *, second: VectorIndex | None = None
@@ -320,107 +339,23 @@ class DualVectorIndex(VectorWrapper):
         both: VectorCapabilities = self._second.capabilities(self.inner.capabilities)
         return replace(both, metrics=both.metrics & self._second.store.capabilities.metrics)
 
-    @property
-    def missed(self) -> tuple[str, ...]:
-        """Users for whom the second index may differ."""
-        return self._second.missed
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes that both indexes hold."""
-        return self.inner.held_bytes + self._second.store.held_bytes
-
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
-        stored = super()._bind_spec(op, spec)
+    def _bind(self, op: Operation) -> None:
+        super()._bind(op)
         if self._second.is_required:
-            self._second.too(op, (), lambda to: to._bind(op))
-        return stored
+            self._too(op, (), lambda _: None)
 
-    def _too(self, op: Operation, users: Iterable[str], call: Callable[[VectorIndex], T]) -> None:
-        def bound(to: VectorIndex) -> T:
-            to._bind(op)
-            return call(to)
-
-        self._second.too(op, users, bound)
+    def _before(self, op: Operation, to: VectorIndex) -> None:
+        to._bind(op)
 
     def _upsert(self, op: Operation, user_id: str, records: Sequence[EncodedRecord]) -> None:
-        first = super()._upsert
         try:
-            self._second.first(op, (user_id,), lambda: first(op, user_id, records))
-        except PartialWriteError as error:  # whoever repeats it leaves these out
+            self._twice(op, (user_id,), lambda to: to._upsert(op, user_id, records))
+        except PartialWriteError as error:
             done = [one for one in records if one.id in error.stored]
             if done:
-                _quietly(
-                    lambda: self._too(op, (user_id,), lambda to: to._upsert(op, user_id, done))
-                )
+                self._in_part(op, user_id, lambda to: to._upsert(op, user_id, done))
             raise
-        self._too(op, (user_id,), lambda to: to._upsert(op, user_id, records))
-
-    def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
-        first = super()._delete
-        removed = self._second.first(op, (user_id,), lambda: first(op, user_id, ids))
-        self._too(op, (user_id,), lambda to: to._delete(op, user_id, ids))
-        return removed
-
-    def _delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
-        first = super()._delete_session
-        removed = self._second.first(op, (user_id,), lambda: first(op, user_id, session_id))
-        self._too(op, (user_id,), lambda to: to._delete_session(op, user_id, session_id))
-        return removed
-
-    def _erase(self, op: Operation, user_id: str) -> EraseReport:
-        first = super()._erase
-        report = self._second.first(op, (user_id,), lambda: first(op, user_id))
-
-        def bound(to: VectorIndex) -> EraseReport:
-            to._bind(op)
-            return to._erase(op, user_id)
-
-        return self._second.erased(op, user_id, report, bound)
 
     def _load(self, op: Operation, records: Sequence[tuple[str, EncodedRecord]]) -> None:
         users = [user_id for user_id, _ in records]
-        first = super()._load
-        self._second.first(op, users, lambda: first(op, records))
-        self._too(op, users, lambda to: to._load(op, records))
-
-    def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
-        report = super()._optimize(op, user_id, progress)
-
-        def bound(to: VectorIndex) -> OptimizeReport:
-            to._bind(op)
-            return to._optimize(op, user_id, progress)
-
-        return _added(report, self._second.too(op, (), bound))
-
-    def _setup(self, op: Operation) -> None:
-        super()._setup(op)
-        self._second.set_up(op)
-
-    def _check(self, op: Operation) -> list[str]:
-        return super()._check(op) + self._second.checked(op)
-
-    def _close(self) -> None:
-        super()._close()
-        self._second.store.close()
-
-    def _after_fork(self) -> None:
-        self._second.renew_lock()
-
-
-def _quietly(call: Callable[[], object]) -> None:
-    """Write the second store before the error of the first is raised; a failure is recorded."""
-    try:
-        call()
-    except IalStoreError:
-        return
-
-
-def _added(report: OptimizeReport, also: OptimizeReport | None) -> OptimizeReport:
-    if also is None:
-        return report
-    return OptimizeReport(
-        report.removed + also.removed,
-        report.reclaimed_bytes + also.reclaimed_bytes,
-        report.notes + also.notes,
-    )
+        self._twice(op, users, lambda to: to._load(op, records))

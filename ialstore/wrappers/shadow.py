@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 import numpy as np
@@ -26,7 +26,7 @@ from ialstore.listing import HistoryQuery, Rows
 from ialstore.model import Message, MessageSummary, SessionInfo
 from ialstore.vector import VectorIndex
 from ialstore.vector_model import SearchQuery, SearchResult
-from ialstore.wrappers.base import ConversationWrapper, VectorWrapper
+from ialstore.wrappers.base import ConversationWrapper, VectorWrapper, Wrapper
 
 if TYPE_CHECKING:
     from ialstore.operation import Operation
@@ -252,6 +252,38 @@ def _asked(store: C, question: _Question[C, T]) -> T:
         return question.ask(store, op)
 
 
+class _Shadowed(Wrapper[C]):
+    """What stores and indexes with a shadow have in common."""
+
+    NAME: ClassVar[str] = "shadow"
+    OPTIONS: ClassVar[type[Any] | None] = ShadowOptions
+
+    _shadow: _Shadow[C]
+
+    def report(self) -> ShadowReport:
+        """Return what was found so far."""
+        return self._shadow.report()
+
+    def wait(self) -> None:
+        """Wait until everything that was asked is compared."""
+        self._shadow.wait()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that both hold."""
+        return self.inner.held_bytes + self._shadow.store.held_bytes
+
+    def _check(self, op: Operation) -> list[str]:
+        return super()._check(op) + self._shadow.checked(op)
+
+    def _close(self) -> None:
+        self._shadow.close()
+        super()._close()
+
+    def _after_fork(self) -> None:
+        self._shadow.begin()
+
+
 def shadow_report(store: Component) -> ShadowReport:
     """Return the report of the shadow among the wrappers of a store or an index.
 
@@ -260,7 +292,7 @@ def shadow_report(store: Component) -> ShadowReport:
     """
     layer: Any = store
     while layer is not None:
-        if isinstance(layer, (ShadowConversationStore, ShadowVectorIndex)):
+        if isinstance(layer, _Shadowed):
             return layer.report()
         layer = getattr(layer, "inner", None)
     raise InvalidInputError("the store has no wrapper shadow")
@@ -269,11 +301,8 @@ def shadow_report(store: Component) -> ShadowReport:
 # -- conversations -------------------------------------------------------------------------------
 
 
-class ShadowConversationStore(ConversationWrapper):
+class ShadowConversationStore(_Shadowed[ConversationStore], ConversationWrapper):
     """A conversation store of whose reads a share is compared with another store."""
-
-    NAME: ClassVar[str] = "shadow"
-    OPTIONS: ClassVar[type[Any] | None] = ShadowOptions
 
     def __init__(
         self,
@@ -295,20 +324,7 @@ class ShadowConversationStore(ConversationWrapper):
 
         super().__init__(inner)
         store = shadow or open_store(options.url, **inner.settings)
-        self._shadow: _Shadow[ConversationStore] = _Shadow(inner, store, options, chance)
-
-    def report(self) -> ShadowReport:
-        """Return what was found so far."""
-        return self._shadow.report()
-
-    def wait(self) -> None:
-        """Wait until everything that was asked is compared."""
-        self._shadow.wait()
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes that both stores hold."""
-        return self.inner.held_bytes + self._shadow.store.held_bytes
+        self._shadow = _Shadow(inner, store, options, chance)
 
     def _get(self, op: Operation, user_id: str, ids: Sequence[str]) -> Mapping[str, Message]:
         answer = super()._get(op, user_id, ids)
@@ -357,25 +373,12 @@ class ShadowConversationStore(ConversationWrapper):
             )
         )
 
-    def _check(self, op: Operation) -> list[str]:
-        return super()._check(op) + self._shadow.checked(op)
-
-    def _close(self) -> None:
-        self._shadow.close()
-        super()._close()
-
-    def _after_fork(self) -> None:
-        self._shadow.begin()
-
 
 # -- vectors -------------------------------------------------------------------------------------
 
 
-class ShadowVectorIndex(VectorWrapper):
+class ShadowVectorIndex(_Shadowed[VectorIndex], VectorWrapper):
     """A vector index of whose reads a share is compared with another index."""
-
-    NAME: ClassVar[str] = "shadow"
-    OPTIONS: ClassVar[type[Any] | None] = ShadowOptions
 
     def __init__(
         self,
@@ -390,53 +393,46 @@ class ShadowVectorIndex(VectorWrapper):
 
         super().__init__(inner)
         index = shadow or open_index(options.url, inner.spec, **inner.settings)
-        self._shadow: _Shadow[VectorIndex] = _Shadow(inner, index, options, chance)
-
-    def report(self) -> ShadowReport:
-        """Return what was found so far."""
-        return self._shadow.report()
-
-    def wait(self) -> None:
-        """Wait until everything that was asked is compared."""
-        self._shadow.wait()
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes that both indexes hold."""
-        return self.inner.held_bytes + self._shadow.store.held_bytes
+        self._shadow = _Shadow(inner, index, options, chance)
 
     def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
         answer = super()._search(op, query)
 
         def ask(index: VectorIndex, at: Operation) -> SearchResult:
-            index._bind(at)
             return index._search(at, query)
 
         def recall(ours: SearchResult, theirs: SearchResult) -> float:
             return self._recall(query, ours, theirs)
 
-        self._shadow.look(op, _Question("search", ask, answer, recall, is_search=True))
+        self._look(op, _Question("search", ask, answer, recall, is_search=True))
         return answer
 
     def _ids(self, op: Operation, user_id: str, limit: int, after: str | None) -> Rows[str]:
         answer = super()._ids(op, user_id, limit, after)
 
         def ask(index: VectorIndex, at: Operation) -> Rows[str]:
-            index._bind(at)
             return index._ids(at, user_id, limit, after)
 
-        self._shadow.look(op, _Question("ids", ask, answer, _same_rows))
+        self._look(op, _Question("ids", ask, answer, _same_rows))
         return answer
 
     def _count(self, op: Operation, user_id: str) -> int:
         answer = super()._count(op, user_id)
 
         def ask(index: VectorIndex, at: Operation) -> int:
-            index._bind(at)
             return index._count(at, user_id)
 
-        self._shadow.look(op, _Question("count", ask, answer, _equal))
+        self._look(op, _Question("count", ask, answer, _equal))
         return answer
+
+    def _look(self, op: Operation, question: _Question[VectorIndex, Any]) -> None:
+        """Let the shadow be asked, once it is known to be made for the same vectors."""
+
+        def ask(index: VectorIndex, at: Operation) -> Any:
+            index._compare_spec(at)
+            return question.ask(index, at)
+
+        self._shadow.look(op, replace(question, ask=ask))
 
     def _recall(self, query: SearchQuery, ours: SearchResult, theirs: SearchResult) -> float:
         """Return the share of the first index's hits that the shadow found, or as good ones.
@@ -466,16 +462,6 @@ class ShadowVectorIndex(VectorWrapper):
             allowed = _SCORE_TOLERANCE * (1 if self.spec.metric == "cosine" else max(1, lengths))
             good += score >= least - allowed
         return good
-
-    def _check(self, op: Operation) -> list[str]:
-        return super()._check(op) + self._shadow.checked(op)
-
-    def _close(self) -> None:
-        self._shadow.close()
-        super()._close()
-
-    def _after_fork(self) -> None:
-        self._shadow.begin()
 
 
 def _score(metric: str, asked: Any, vector: Any) -> float:

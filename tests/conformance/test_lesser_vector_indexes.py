@@ -53,10 +53,12 @@ class PlacedIndex(MemoryVectorIndex):
         self._lock = place.lock
         self._by_user = place.by_user
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
+    def _stored_spec(self, op: Operation) -> IndexSpec | None:
+        return self.place.spec
+
+    def _store_spec(self, op: Operation, spec: IndexSpec) -> None:
         with self._lock:
             self.place.spec = self.place.spec or spec
-            return self.place.spec
 
 
 class ReadOnlyIndex(PlacedIndex):
@@ -120,13 +122,13 @@ class LateIndex(VectorWrapper):
         while self.late:
             self.late.pop(0)()
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
+    def _stored_spec(self, op: Operation) -> IndexSpec | None:
         if not self.path.exists():
             raise StoreNotReadyError("call setup()")
         if self.holders.setdefault(self.path, self) is not self:
             raise LockedError("another handle has it")
-        stored = super()._bind_spec(op, spec)
-        if stored.dimension == spec.dimension:
+        stored = super()._stored_spec(op)
+        if stored is not None and stored.dimension == self.spec.dimension:
             self._show_all(op)
         return stored
 

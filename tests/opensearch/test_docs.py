@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ialstore.cli import main
 from ialstore_backends.opensearch import OpenSearchOptions
 
 PAGE = (Path(__file__).parents[2] / "docs" / "opensearch.md").read_text(encoding="utf-8")
@@ -38,3 +39,12 @@ def test_the_examples_print_what_they_say(
         assert capsys.readouterr().out.splitlines() == said
     names["index"].close()
     names["other"].close()
+
+
+def test_the_price_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    ((command, told),) = re.findall(
+        r"```sh\nialstore (cost .*)\n```\n\n```text\n(.*?)```", PAGE, re.DOTALL
+    )
+    assert main(command.split()) == 0
+    printed = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
+    assert told in printed

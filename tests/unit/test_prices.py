@@ -56,6 +56,15 @@ def test_machines_come_cheapest_first_without_those_to_fill_in() -> None:
     assert load_prices().memory_gib("hosts.t4g.small") == 2
 
 
+def test_the_cheapest_machines_hold_what_is_needed() -> None:
+    prices = load_prices()
+    assert prices.cheapest("hosts", 1, usable=0.5) == ("t4g.small", 1)
+    assert prices.cheapest("hosts", 1, usable=0.5, at_least=3) == ("t4g.small", 3)
+    assert prices.cheapest("hosts", 8 * 2**30, usable=1) == ("t4g.large", 1)  # before 2 and 4
+    with pytest.raises(ConfigurationError, match=r"there is no price none\.any"):
+        prices.cheapest("none", 1, usable=1)
+
+
 def test_a_figure_that_is_to_be_filled_in_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"hosts\.own has no amount"):
         load_prices().of("hosts.own")

@@ -28,6 +28,7 @@ from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
 NOT_HOOKS = {
     # The frame around every call, the same in every layer.
     "_begin",
+    "_compare_spec",
     "_is_heard",
     "_tell",
     "_emit",

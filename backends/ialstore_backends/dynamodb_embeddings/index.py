@@ -39,7 +39,7 @@ class EmbeddingTableIndex(VectorIndex):
 
     # -- the table and its spec -----------------------------------------------------------------
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
+    def _stored_spec(self, op: Operation) -> IndexSpec:
         found = self._schema.layout(op)
         if found is None:
             raise StoreNotReadyError(f"{self.table} is not set up; run ialstore setup")

@@ -143,9 +143,9 @@ class FaissVectorIndex(SqliteVectorIndex):
 
     # -- the directory --------------------------------------------------------------------------
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
+    def _stored_spec(self, op: Operation) -> IndexSpec | None:
         self._make_folder()
-        return super()._bind_spec(op, spec)
+        return super()._stored_spec(op)
 
     def _setup(self, op: Operation) -> None:
         self._make_folder()

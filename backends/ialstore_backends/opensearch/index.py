@@ -27,6 +27,7 @@ from ialstore.vector_model import (
 from ialstore_backends._exact import ExactMatrix
 from ialstore_backends._late import require
 from ialstore_backends.opensearch.documents import FIELDS, record_of
+from ialstore_backends.opensearch.estimate import CHOICES, estimate
 from ialstore_backends.opensearch.layout import Layout
 from ialstore_backends.opensearch.options import OpenSearchOptions, Place
 from ialstore_backends.opensearch.queries import (
@@ -44,6 +45,7 @@ from ialstore_backends.opensearch.writing import Bulk, delete, puts
 if TYPE_CHECKING:
     from ialstore.component import Progress, StoreSettings
     from ialstore.embedding import Embedder
+    from ialstore.estimate import Choice, Estimate, Workload
     from ialstore.operation import Operation
     from ialstore.url import StoreURL
     from ialstore_backends.opensearch.failures import JSON
@@ -81,6 +83,7 @@ class OpenSearchVectorIndex(VectorIndex):
         min_recall=_MIN_RECALL,
     )
     OPTIONS: ClassVar[type[Any] | None] = OpenSearchOptions
+    COST_CHOICES: ClassVar[tuple[Choice, ...]] = CHOICES
 
     def __init__(
         self,
@@ -123,9 +126,16 @@ class OpenSearchVectorIndex(VectorIndex):
         options = url.options(OpenSearchOptions)
         return cls(Place.of(url, options), spec, options, **settings)
 
+    @classmethod
+    def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
+        """Return the memory and the disk of the nodes that a workload takes."""
+        options = url.options(OpenSearchOptions)
+        Place.of(url, options)
+        return estimate(options, workload, age_days)
+
     # -- the index and its spec -----------------------------------------------------------------
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
+    def _stored_spec(self, op: Operation) -> IndexSpec:
         found = self._layout.find(op)
         if found is None:
             raise StoreNotReadyError(f"{self._name} is not set up; run ialstore setup")
@@ -245,7 +255,7 @@ class OpenSearchVectorIndex(VectorIndex):
         """
         query = self._of_words(user_id, text, k, where)
         with self._operation("search_words", consistency=self._reading(consistency)) as op:
-            self._bind(op)
+            self._compare_spec(op)
             self._reader.refresh(op)
             result = self._by_words(op, query, text)
             op.items = len(result)
@@ -272,7 +282,7 @@ class OpenSearchVectorIndex(VectorIndex):
         )
         depth = depth_for(k)
         with self._operation("search_hybrid", consistency=self._reading(consistency)) as op:
-            self._bind(op)
+            self._compare_spec(op)
             result = fused(
                 [
                     self._search(op, replace(near, k=depth)),

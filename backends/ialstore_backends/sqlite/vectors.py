@@ -117,20 +117,21 @@ class SqliteVectorIndex(VectorIndex):
 
     # -- the spec and the file ------------------------------------------------------------------
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
+    def _stored_spec(self, op: Operation) -> IndexSpec | None:
         with self._db.reading(op) as connection:
             row = connection.execute(sql.SPEC).fetchone()
-        if row is None:
-            with self._db.writing(op) as connection:
-                row = connection.execute(sql.SPEC).fetchone()  # others may have been faster
-                if row is None and connection.execute(sql.ANY_USER).fetchone():
+            if row is None:
+                if connection.execute(sql.ANY_USER).fetchone():
                     raise DamagedRowError("the spec of the vectors is missing")
-                connection.execute(sql.STORE_SPEC, (json.dumps(asdict(spec)),))
-                row = connection.execute(sql.SPEC).fetchone()
+                return None
         try:
             return IndexSpec(**json.loads(row[0]))
         except (TypeError, ValueError) as error:
             raise CorruptError(f"{self._db.path}: the stored spec can't be read") from error
+
+    def _store_spec(self, op: Operation, spec: IndexSpec) -> None:
+        with self._db.writing(op) as connection:
+            connection.execute(sql.STORE_SPEC, (json.dumps(asdict(spec)),))
 
     def _check(self, op: Operation) -> list[str]:
         faults = super()._check(op) + check_file(self._db, op)

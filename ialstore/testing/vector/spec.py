@@ -146,15 +146,21 @@ class SpecChapter(VectorSuiteBase):
             wrong.count(USER)
         assert open_index().count(USER) == 1
 
-    def test_reading_is_first_use_too(self, index: VectorIndex, open_index: OpenIndex) -> None:
-        """V1: an index that was only read has a spec."""
-        assert index.count(USER) == 0
-        let_others_in(index)
-        with (
-            open_index(replace(index.spec, model="other"), set_up=False) as wrong,
-            pytest.raises(ConfigurationError),
-        ):
-            wrong.count(USER)
+    def test_a_look_stores_no_spec(
+        self, make_index: MakeIndex, open_index: OpenIndex, spec: IndexSpec, record: MakeRecord
+    ) -> None:
+        """V1: an index that was only read may still be used for another spec."""
+        with make_index(replace(spec, model="other")) as looking:
+            if looking.capabilities.needs_setup or not looking.capabilities.writable:
+                pytest.skip("capabilities: nothing but setup stores the spec, or it can't be")
+            assert looking.count(USER) == 0
+            assert not looking.get(USER, [record().id])
+            assert not looking.ids(USER).items
+            assert not list(looking.search(USER, X))
+            assert looking.check() == []
+        with open_index() as index:
+            index.upsert(USER, [record()])
+            assert index.count(USER) == 1
 
     def test_an_index_is_used_before_or_after_its_setup(
         self, open_index: OpenIndex, open_writer: OpenIndex, record: MakeRecord

@@ -27,6 +27,8 @@ SUITES: Final = Path(__file__).with_name("suites.py")
 ROOT: Final = Path(__file__).parents[3]
 OPTIONS: Final = (
     "-qx",
+    # Of a plugin of pytest, which this program has imported before.
+    "-Wignore:Module already imported:pytest.PytestAssertRewriteWarning",
     # Within the tests of the kit, pytest already runs: these look after the whole process.
     *(f"-pno:{one}" for one in ("cacheprovider", "xdist", "faulthandler", "unraisableexception")),
 )

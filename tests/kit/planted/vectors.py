@@ -602,17 +602,27 @@ class OptimizeForgets(MemoryVectorIndex):
 class TakesAnySpec(SqliteVectorIndex):
     """The spec that an index was made for is not compared when it is opened again."""
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
-        super()._bind_spec(op, spec)
-        return spec
+    def _stored_spec(self, op: Operation) -> IndexSpec | None:
+        stored = super()._stored_spec(op)
+        return None if stored is None else self.spec
 
 
 @breaks("V1")
 class IgnoresTheModel(SqliteVectorIndex):
     """An index made for one embedding model is opened for another."""
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
-        return replace(super()._bind_spec(op, spec), model=spec.model)
+    def _stored_spec(self, op: Operation) -> IndexSpec | None:
+        stored = super()._stored_spec(op)
+        return None if stored is None else replace(stored, model=self.spec.model)
+
+
+@breaks("V1")
+class StoresItsSpecForALook(SqliteVectorIndex):
+    """A look at an index that was never used decides what it is for."""
+
+    def _stored_spec(self, op: Operation) -> IndexSpec | None:
+        self._store_spec(op, self.spec)
+        return super()._stored_spec(op)
 
 
 @breaks("C1")

@@ -81,15 +81,21 @@ class JsonLinesVectorIndex(VectorIndex):
         """Bytes of the users whose vectors are in memory."""
         return self._folder.held_bytes
 
-    def _bind_spec(self, op: Operation, spec: IndexSpec) -> IndexSpec:
+    def _stored_spec(self, op: Operation) -> IndexSpec | None:
         path = self._folder.path / "vectors.json"
         with self._folder.turn(op):
             if not path.exists():
-                self._folder.replace_file(path, json.dumps(asdict(spec)).encode())
+                return None
             try:
                 return IndexSpec(**json.loads(path.read_text(encoding="utf-8")))
             except DAMAGE as error:
                 raise CorruptError(f"{path} is damaged; restore a backup") from error
+
+    def _store_spec(self, op: Operation, spec: IndexSpec) -> None:
+        path = self._folder.path / "vectors.json"
+        with self._folder.turn(op):
+            if not path.exists():  # others may have been faster
+                self._folder.replace_file(path, json.dumps(asdict(spec)).encode())
 
     # -- writing and removing -------------------------------------------------------------------
 
