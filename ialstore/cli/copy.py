@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ialstore.cli.common import Common, is_there, kinds_of, require_database
-from ialstore.cli.exits import ExitCode
+from ialstore.cli.exits import ExitCode, NothingFoundError
+from ialstore.cli.lookup import known_users
 from ialstore.cli.options import SinceOption
 from ialstore.cli.text import counted, parse_time
 from ialstore.errors import ConfigurationError, InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Collection, Generator, Sequence
 
     from ialstore.config import Config, ConversationSection
     from ialstore.migrate import CopyOptions, CopyReport, Journal, UserReport
@@ -96,8 +97,9 @@ def copy(
     can be stopped at any time, and goes on when it is repeated; repeated after its end, it copies
     what is new. What only TO holds is named, and stays unless --delete-extra is given.
 
-    The exit code is 1 if a user differs in the end. The embedder that the vectors were made with is
-    that of each configuration file; for a URL it is the one of the configuration in force.
+    The exit code is 1 if a user differs in the end, or a --user is nowhere. The embedder that the
+    vectors were made with is that of each configuration file; for a URL it is the one of the
+    configuration in force.
     """
     from ialstore.migrate import CopyOptions, copy, verify
     from ialstore.migrate.plan import check_plan
@@ -123,18 +125,18 @@ def copy(
         }
         for pair in parts.values():
             check_plan(*pair, options)
-        noted = None
-        if not reads:
-            key = _key(places, list(parts), options)
-            noted = opened.enter_context(_journal(common, journal, key, restart=restart))
-        for kept, pair in parts.items():
-            what = "comparing" if noted is None else "copying"
-            with common.out.progress(f"{what} {kept}") as progress:
-                if noted is None:
-                    found[kept] = verify(*pair, options, progress=progress)
-                else:
-                    found[kept] = copy(*pair, options, journal=noted, progress=progress)
-    _tell(common, places, found, reads=reads, dry_run=dry_run)
+        key = _key(places, list(parts), options)
+        with nullcontext() if reads else _journal(common, journal, key, restart=restart) as noted:
+            for kept, pair in parts.items():
+                what = "comparing" if noted is None else "copying"
+                with common.out.progress(f"{what} {kept}") as progress:
+                    if noted is None:
+                        found[kept] = verify(*pair, options, progress=progress)
+                    else:
+                        found[kept] = copy(*pair, options, journal=noted, progress=progress)
+        _tell(common, places, found, reads=reads, dry_run=dry_run)
+        if noted is None or not noted.is_resumed:  # which may have removed all there was
+            _require_users(user or (), [source for source, _ in parts.values()], found.values())
     same = all(report.same for report in found.values())
     return ExitCode.OK if same or dry_run else ExitCode.DIFFERENT
 
@@ -317,6 +319,40 @@ def _name(common: Common, differing: Sequence[UserReport]) -> None:
         common.out.line(f"  and {len(differing) - _NAMED:,} more; --json names all")
     if any(one.extra for one in differing):
         common.out.note("--delete-extra removes what is only in TO")
+
+
+def _require_users(
+    named: Sequence[str], sources: Sequence[Part], reports: Collection[CopyReport]
+) -> None:
+    """Refuse a user who is nowhere: rather misspelt than copied.
+
+    Raises:
+        NothingFoundError: neither side has anything of one of them.
+    """
+    touched = {one.user_id for report in reports for one in report.users if not _is_blank(one)}
+    for user_id in dict.fromkeys(named):
+        if user_id in touched or any(_has(part, user_id) for part in sources):
+            continue
+        known = [known_users(part) for part in sources if part.capabilities.users]
+        hint = next(filter(None, known), "")
+        raise NothingFoundError(
+            f"neither FROM nor TO has anything of user {user_id}; "
+            + (f"known to FROM: {hint}" if hint else "check the id and FROM")
+        )
+
+
+def _is_blank(report: UserReport) -> bool:
+    """Whether nothing was found of a user, and nothing done."""
+    return report == type(report)(user_id=report.user_id)
+
+
+def _has(part: Part, user_id: str) -> bool:
+    """Whether a store or index has anything of a user, of whatever time."""
+    from ialstore.vector import VectorIndex
+
+    if isinstance(part, VectorIndex):
+        return bool(part.ids(user_id, limit=1).items)
+    return bool(part.history(user_id, limit=1).items)
 
 
 def _summary(kept: Kept, report: CopyReport, *, reads: bool, dry_run: bool) -> str:

@@ -13,8 +13,9 @@ from ialstore.listing import walk
 
 if TYPE_CHECKING:
     from ialstore.conversation import ConversationStore
+    from ialstore.vector import VectorIndex
 
-__all__ = ["all_users", "following", "no_messages"]
+__all__ = ["all_users", "following", "known_users", "no_messages"]
 
 _NAMED: Final = 5
 """Users named in a hint."""
@@ -49,13 +50,16 @@ def no_messages(store: ConversationStore, user_id: str) -> NothingFoundError:
         )
     if not store.capabilities.users:
         return NothingFoundError(f"no messages for user {user_id}; check the id and the store")
-    users = store.users(limit=_NAMED + 1).items
-    if not users:
+    named = known_users(store)
+    if not named:
         return NothingFoundError(
             f"no messages for user {user_id}; the store is empty: try ialstore import, "
             "or another --url or --config"
         )
-    named = ", ".join(users[:_NAMED])
-    return NothingFoundError(
-        f"no messages for user {user_id}; known: {named}{', ...' if users[_NAMED:] else ''}"
-    )
+    return NothingFoundError(f"no messages for user {user_id}; known: {named}")
+
+
+def known_users(part: ConversationStore | VectorIndex) -> str:
+    """Return some users of a store or index that can list them; empty if it has none."""
+    users = part.users(limit=_NAMED + 1).items
+    return f"{', '.join(users[:_NAMED])}{', ...' if users[_NAMED:] else ''}"

@@ -45,6 +45,8 @@ class TestInProcessOverMemory(ConversationStoreSuite):
 
 
 class TestInProcessOverSqlite(ConversationStoreSuite):
+    MACHINE_SHARE = 1 / 6
+
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> MakeStore:
         return cached(partial(SqliteConversationStore, tmp_path / "conversations.db"), "memory:")
@@ -78,12 +80,16 @@ class RedisSuite(ConversationStoreSuite):
 
 
 class TestRedisOverMemory(RedisSuite):
+    MACHINE_SHARE = 1 / 2
+
     @pytest.fixture
     def make_store(self, url: str) -> MakeStore:
         return cached(MemoryConversationStore, url)
 
 
 class TestRedisOverSqlite(RedisSuite):
+    MACHINE_SHARE = 1 / 6
+
     @pytest.fixture
     def make_store(self, tmp_path: Path, url: str) -> MakeStore:
         return cached(partial(SqliteConversationStore, tmp_path / "conversations.db"), url)

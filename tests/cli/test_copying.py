@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from ialstore import open_index, open_store
 from ialstore.cli.exits import ExitCode
 from ialstore.migrate import Journal
+from ialstore_backends.sqlite import SqliteConversationStore
 
 Run = Callable[..., Any]
 
@@ -19,6 +21,10 @@ HELLO = (
     '"content":"hello you"}}\n'
 )
 AGREE = "counts and hashes agree for every user"
+
+
+def fails(*_: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def history(url: str, user: str = "alice") -> list[Any]:
@@ -186,6 +192,53 @@ def test_users_and_times_narrow_what_is_copied(run: Run, chat: str, folder: Path
     assert "0 messages of 0 users" in run(*args, "--users-from", "users").out
 
 
+def test_a_user_who_is_nowhere_is_an_error_that_names_others(
+    run: Run, chat: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ("copy", chat, "sqlite:///new.db", "--user", "alice", "--user", "alcie")
+    for more in ((), ("--dry-run",), ("--only", "vectors", "--verify-only")):
+        result = run(*args, *more)
+        assert result.code == ExitCode.DIFFERENT
+        assert "1 user" in result.out or "2 users" in result.out
+        assert result.err.splitlines()[-1] == (
+            "error: neither FROM nor TO has anything of user alcie; known to FROM: alice, bob"
+        )
+    assert len(history("sqlite:///new.db")) == 4
+    monkeypatch.setattr(
+        "ialstore_backends.sqlite.SqliteConversationStore.CAPABILITIES",
+        replace(SqliteConversationStore.CAPABILITIES, users=False),
+    )
+    unlisted = run(*args, "--only", "conversations", "--json")
+    assert unlisted.error["message"].endswith("user alcie; check the id and FROM")
+    assert unlisted.json["items"][0]["same"]
+
+
+def test_a_user_without_anything_new_or_left_is_no_error(run: Run, chat: str) -> None:
+    args = ("copy", chat, "sqlite:///new.db", "--user", "bob")
+    for only in ("conversations", "vectors"):
+        late = run(*args, "--since", "2027-01-01", "--only", only)
+        assert (late.code, late.err) == (ExitCode.OK, "")
+    assert run(*args).code == ExitCode.OK
+    run("erase", "--user", "bob", "--yes", "--url", chat)
+    removed = run(*args, "--delete-extra")
+    assert (removed.code, removed.err) == (ExitCode.OK, "")
+    assert "1 deleted" in removed.out
+
+
+def test_a_stopped_copy_that_left_nothing_of_a_user_comes_to_its_end(
+    run: Run, chat: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ("copy", chat, "sqlite:///new.db", "--user", "bob", "--delete-extra")
+    run(*args)
+    run("erase", "--user", "bob", "--yes", "--url", chat)
+    with monkeypatch.context() as broken:
+        broken.setattr(Journal, "finish_user", fails)
+        assert run(*args).code == ExitCode.STORE
+    run("erase", "--user", "bob", "--yes", "--url", "sqlite:///new.db")
+    assert run(*args).code == ExitCode.OK
+    assert run(*args).code == ExitCode.DIFFERENT
+
+
 def test_what_is_older_than_the_target_keeps_is_left_out_with_a_warning(
     run: Run, folder: Path
 ) -> None:
@@ -204,11 +257,8 @@ def test_what_is_older_than_the_target_keeps_is_left_out_with_a_warning(
 def test_a_copy_that_was_stopped_goes_on(
     run: Run, chat: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Journal) -> None:
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as broken:
-        broken.setattr(Journal, "finish", fail)
+        broken.setattr(Journal, "finish", fails)
         stopped = run("copy", chat, "sqlite:///new.db", "--only", "conversations")
     assert stopped.code == ExitCode.STORE
     assert "what is copied stays; the same command goes on from there" in stopped.err
@@ -219,7 +269,7 @@ def test_a_copy_that_was_stopped_goes_on(
     assert result.err.startswith("going on with what ialstore-copy.journal has")
     assert "5 stored, 0 replaced, 0 deleted, 2 users done before" in result.out
     with monkeypatch.context() as broken:
-        broken.setattr(Journal, "finish", fail)
+        broken.setattr(Journal, "finish", fails)
         run(*again)
     assert "done before" not in run(*again, "--restart").out
 

@@ -14,12 +14,12 @@ import pytest
 
 from ialstore import AsyncConversationStore, AsyncVectorIndex, IndexSpec
 from ialstore.component import StoreSettings
-from ialstore.testing import ConversationStoreSuite, VectorIndexSuite
 from ialstore.testing.conversation.base import MakeStore
 from ialstore.testing.vector.base import MakeIndex
 from ialstore_backends.faiss import FaissVectorIndex
 from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
 from ialstore_backends.sqlite import SqliteConversationStore, SqliteVectorIndex
+from tests.conformance.brief import BriefIndexSuite, BriefStoreSuite
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ def loop() -> Iterator[Loop]:
     loop.end()
 
 
-class TestMemoryStore(ConversationStoreSuite):
+class TestMemoryStore(BriefStoreSuite):
     @pytest.fixture
     def make_store(self, loop: Loop) -> MakeStore:
         def make_store(**settings: Unpack[StoreSettings]) -> Any:
@@ -108,7 +108,7 @@ class TestMemoryStore(ConversationStoreSuite):
         return make_store
 
 
-class TestSqliteStore(ConversationStoreSuite):
+class TestSqliteStore(BriefStoreSuite):
     @pytest.fixture
     def make_store(self, tmp_path: Path, loop: Loop) -> MakeStore:
         def make_store(**settings: Unpack[StoreSettings]) -> Any:
@@ -118,7 +118,7 @@ class TestSqliteStore(ConversationStoreSuite):
         return make_store
 
 
-class TestMemoryIndex(VectorIndexSuite):
+class TestMemoryIndex(BriefIndexSuite):
     @pytest.fixture
     def make_index(self, loop: Loop) -> MakeIndex:
         def make_index(spec: IndexSpec, **settings: Unpack[StoreSettings]) -> Any:
@@ -127,7 +127,7 @@ class TestMemoryIndex(VectorIndexSuite):
         return make_index
 
 
-class TestSqliteIndex(VectorIndexSuite):
+class TestSqliteIndex(BriefIndexSuite):
     @pytest.fixture
     def make_index(self, tmp_path: Path, loop: Loop) -> MakeIndex:
         def make_index(spec: IndexSpec, **settings: Unpack[StoreSettings]) -> Any:
@@ -137,7 +137,7 @@ class TestSqliteIndex(VectorIndexSuite):
         return make_index
 
 
-class TestFaissIndex(VectorIndexSuite):
+class TestFaissIndex(BriefIndexSuite):
     """Without an index: what FAISS does is the same in any thread; the directory is what counts."""
 
     @pytest.fixture

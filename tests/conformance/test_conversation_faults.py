@@ -26,12 +26,12 @@ from ialstore.component import StoreSettings
 from ialstore.listing import HistoryQuery, Rows
 from ialstore.model import EncodedMessage
 from ialstore.operation import Operation
-from ialstore.testing import ConversationStoreSuite
 from ialstore.testing.conversation.base import Faults, MakeStore, Say
 from ialstore.testing.conversation.faults import Failures
 from ialstore.testing.conversation.helpers import WRITES
 from ialstore.wrappers.base import ConversationWrapper
 from ialstore_backends.memory import MemoryConversationStore
+from tests.conformance.brief import BriefStoreSuite
 
 T = TypeVar("T")
 
@@ -153,7 +153,7 @@ class BatchingStore(RemoteStore):
             raise PartialWriteError("not loaded", unknown=ids, retryable=True) from error
 
 
-class TestRemote(ConversationStoreSuite):
+class TestRemote(BriefStoreSuite):
     @pytest.fixture
     def driver(self) -> Driver:
         return Driver()

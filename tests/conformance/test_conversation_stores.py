@@ -15,6 +15,7 @@ from ialstore.testing.conversation.base import MakeStore
 from ialstore.wrappers.retry import RetryConversationStore
 from ialstore_backends.memory import MemoryConversationStore
 from ialstore_backends.sqlite import SqliteConversationStore
+from tests.conformance.brief import BriefStoreSuite
 
 
 class DefaultsStore(MemoryConversationStore):
@@ -32,13 +33,13 @@ class TestMemory(ConversationStoreSuite):
         return MemoryConversationStore
 
 
-class TestDefaults(ConversationStoreSuite):
+class TestDefaults(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return DefaultsStore
 
 
-class TestRetry(ConversationStoreSuite):
+class TestRetry(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         def make_store(**settings: Unpack[StoreSettings]) -> ConversationStore:

@@ -17,6 +17,7 @@ from ialstore.testing.vector.base import MakeIndex
 from ialstore_backends.faiss import FaissOptions, FaissVectorIndex, matrix
 from ialstore_backends.faiss.recipes import Recipe
 from ialstore_backends.memory import MemoryVectorIndex
+from tests.conformance.brief import BriefIndexSuite
 
 
 @pytest.fixture(autouse=True)
@@ -33,13 +34,13 @@ class TestGraph(VectorIndexSuite):
         return partial(FaissVectorIndex, tmp_path / "faiss", options=FaissOptions("hnsw"))
 
 
-class TestClustersOfBytes(VectorIndexSuite):
+class TestClustersOfBytes(BriefIndexSuite):
     @pytest.fixture
     def make_index(self, tmp_path: Path) -> MakeIndex:
         return partial(FaissVectorIndex, tmp_path / "faiss", options=FaissOptions("ivf", "int8"))
 
 
-class TestBits(VectorIndexSuite):
+class TestBits(BriefIndexSuite):
     @pytest.fixture
     def make_index(self, tmp_path: Path) -> MakeIndex:
         return partial(FaissVectorIndex, tmp_path / "faiss", options=FaissOptions("flat", "rabitq"))

@@ -28,10 +28,10 @@ from ialstore.component import Progress, StoreSettings
 from ialstore.listing import HistoryQuery, Rows
 from ialstore.model import EncodedMessage
 from ialstore.operation import Operation
-from ialstore.testing import ConversationStoreSuite
 from ialstore.testing.conversation.base import MakeStore, Settle
 from ialstore.wrappers.base import ConversationWrapper
 from ialstore_backends.memory import MemoryConversationStore
+from tests.conformance.brief import BriefStoreSuite
 
 T = TypeVar("T")
 
@@ -211,13 +211,13 @@ class LateStore(ConversationWrapper):
         self.place.lock = threading.Lock()
 
 
-class TestRough(ConversationStoreSuite):
+class TestRough(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return RoughStore
 
 
-class TestReadOnly(ConversationStoreSuite):
+class TestReadOnly(BriefStoreSuite):
     @pytest.fixture
     def place(self) -> Place:
         return Place()
@@ -231,7 +231,7 @@ class TestReadOnly(ConversationStoreSuite):
         return partial(PlacedStore, place)
 
 
-class TestLate(ConversationStoreSuite):
+class TestLate(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return partial(LateStore, Place(), Place())

@@ -26,12 +26,13 @@ from ialstore.capabilities import VectorCapabilities
 from ialstore.component import StoreSettings
 from ialstore.listing import Rows
 from ialstore.operation import Operation
-from ialstore.testing import VectorDifferentialSuite, VectorIndexSuite
+from ialstore.testing import VectorDifferentialSuite
 from ialstore.testing.vector.base import MakeIndex, Settle
 from ialstore.vector_model import EncodedRecord, SearchQuery
 from ialstore.wrappers.base import VectorWrapper
 from ialstore_backends.memory import MemoryVectorIndex
 from ialstore_backends.sqlite import SqliteVectorIndex
+from tests.conformance.brief import BriefIndexSuite
 
 
 @dataclass
@@ -181,13 +182,13 @@ class LateIndex(VectorWrapper):
         return self.shown._count(op, user_id)  # noqa: SLF001 - as above
 
 
-class TestRough(VectorIndexSuite):
+class TestRough(BriefIndexSuite):
     @pytest.fixture
     def make_index(self) -> MakeIndex:
         return RoughIndex
 
 
-class TestReadOnly(VectorIndexSuite):
+class TestReadOnly(BriefIndexSuite):
     @pytest.fixture
     def place(self) -> Place:
         return Place()
@@ -205,7 +206,7 @@ class TestReadOnly(VectorIndexSuite):
         return methodcaller("check")
 
 
-class TestLate(VectorIndexSuite):
+class TestLate(BriefIndexSuite):
     @pytest.fixture
     def make_index(self, tmp_path: Path) -> MakeIndex:
         return partial(LateIndex, tmp_path / "late.db")

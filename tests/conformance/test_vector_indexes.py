@@ -11,6 +11,7 @@ from ialstore.testing.vector.base import MakeIndex
 from ialstore.wrappers.retry import RetryVectorIndex
 from ialstore_backends.memory import MemoryVectorIndex
 from ialstore_backends.sqlite import SqliteOptions, SqliteVectorIndex
+from tests.conformance.brief import BriefIndexSuite
 
 
 class TestMemory(VectorIndexSuite):
@@ -25,7 +26,7 @@ class TestSqlite(VectorIndexSuite):
         return lambda spec, **settings: SqliteVectorIndex(tmp_path / "v.db", spec, **settings)
 
 
-class TestSqliteThatHoldsNothing(VectorIndexSuite):
+class TestSqliteThatHoldsNothing(BriefIndexSuite):
     """It may keep nothing in memory, and searches the file block by block."""
 
     @pytest.fixture
@@ -36,7 +37,7 @@ class TestSqliteThatHoldsNothing(VectorIndexSuite):
         )
 
 
-class TestRetry(VectorIndexSuite):
+class TestRetry(BriefIndexSuite):
     @pytest.fixture
     def make_index(self) -> MakeIndex:
         return lambda spec, **settings: RetryVectorIndex(MemoryVectorIndex(spec, **settings))

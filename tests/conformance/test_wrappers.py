@@ -15,7 +15,6 @@ from ialstore.component import Progress, StoreSettings
 from ialstore.migrate import verify
 from ialstore.model import AppendResult, EncodedMessage, OptimizeReport
 from ialstore.operation import Operation
-from ialstore.testing import ConversationStoreSuite, VectorIndexSuite
 from ialstore.testing.conversation.base import MakeStore
 from ialstore.testing.vector.base import MakeIndex
 from ialstore.vector_model import EncodedRecord
@@ -32,6 +31,7 @@ from ialstore.wrappers.readonly import ReadonlyConversationStore, ReadonlyVector
 from ialstore.wrappers.shadow import ShadowConversationStore, ShadowOptions, ShadowVectorIndex
 from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
 from ialstore_backends.sqlite import SqliteConversationStore, SqliteOptions
+from tests.conformance.brief import BriefIndexSuite, BriefStoreSuite
 
 PREFIX = NamespaceOptions(prefix="te/na%nt")
 
@@ -121,19 +121,19 @@ def index_over_memory(wrap: Any, *options: Any) -> MakeIndex:
     return make_index
 
 
-class TestMetrics(ConversationStoreSuite):
+class TestMetrics(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return over_memory(MetricsConversationStore)
 
 
-class TestNamespace(ConversationStoreSuite):
+class TestNamespace(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return over_memory(NamespaceConversationStore, PREFIX)
 
 
-class TestNamespaceOfSqlite(ConversationStoreSuite):
+class TestNamespaceOfSqlite(BriefStoreSuite):
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> MakeStore:
         make_inner = partial(SqliteConversationStore, tmp_path / "conversations.db")
@@ -144,19 +144,19 @@ class TestNamespaceOfSqlite(ConversationStoreSuite):
         return make_store
 
 
-class TestReadonlyOverASeededStore(ConversationStoreSuite):
+class TestReadonlyOverASeededStore(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return over_memory(Seeded)
 
 
-class TestFaultsThatAreOff(ConversationStoreSuite):
+class TestFaultsThatAreOff(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return over_memory(FaultsConversationStore)
 
 
-class TestDual(ConversationStoreSuite):
+class TestDual(BriefStoreSuite):
     """After each test the second store holds what the first one holds."""
 
     @pytest.fixture
@@ -181,19 +181,19 @@ class TestDual(ConversationStoreSuite):
                 assert verify(first, second).same
 
 
-class TestDualThatRecords(ConversationStoreSuite):
+class TestDualThatRecords(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return over_memory(DualConversationStore, DualOptions(url="memory:", on_error="record"))
 
 
-class TestDualOfIndex(VectorIndexSuite):
+class TestDualOfIndex(BriefIndexSuite):
     @pytest.fixture
     def make_index(self) -> MakeIndex:
         return index_over_memory(DualVectorIndex, DualOptions(url="memory:"))
 
 
-class TestShadow(ConversationStoreSuite):
+class TestShadow(BriefStoreSuite):
     """The shadow holds nothing, so that it never agrees."""
 
     @pytest.fixture
@@ -201,7 +201,7 @@ class TestShadow(ConversationStoreSuite):
         return over_memory(ShadowConversationStore, ShadowOptions(url="memory:", share=1))
 
 
-class TestShadowOfIndex(VectorIndexSuite):
+class TestShadowOfIndex(BriefIndexSuite):
     """The shadow holds nothing, so that it never agrees."""
 
     @pytest.fixture
@@ -209,25 +209,25 @@ class TestShadowOfIndex(VectorIndexSuite):
         return index_over_memory(ShadowVectorIndex, ShadowOptions(url="memory:", share=1))
 
 
-class TestMetricsOfIndex(VectorIndexSuite):
+class TestMetricsOfIndex(BriefIndexSuite):
     @pytest.fixture
     def make_index(self) -> MakeIndex:
         return index_over_memory(MetricsVectorIndex)
 
 
-class TestNamespaceOfIndex(VectorIndexSuite):
+class TestNamespaceOfIndex(BriefIndexSuite):
     @pytest.fixture
     def make_index(self) -> MakeIndex:
         return index_over_memory(NamespaceVectorIndex, PREFIX)
 
 
-class TestReadonlyOverASeededIndex(VectorIndexSuite):
+class TestReadonlyOverASeededIndex(BriefIndexSuite):
     @pytest.fixture
     def make_index(self) -> MakeIndex:
         return index_over_memory(SeededIndex)
 
 
-class TestFaultsOfIndexThatAreOff(VectorIndexSuite):
+class TestFaultsOfIndexThatAreOff(BriefIndexSuite):
     @pytest.fixture
     def make_index(self) -> MakeIndex:
         return index_over_memory(FaultsVectorIndex)

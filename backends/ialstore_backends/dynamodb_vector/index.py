@@ -12,12 +12,12 @@ from ialstore_backends.dynamodb.access import RowAccess
 from ialstore_backends.dynamodb.options import table_prefix
 from ialstore_backends.dynamodb.parallel import SideBySide
 from ialstore_backends.dynamodb.table import DRIVERS
+from ialstore_backends.dynamodb_embeddings.index import EmbeddingTableIndex
+from ialstore_backends.dynamodb_embeddings.table import Chunks, EmbeddingTable
 from ialstore_backends.dynamodb_vector.options import VectorOptions
 from ialstore_backends.dynamodb_vector.policy import policy
 from ialstore_backends.dynamodb_vector.rows import VectorRows
 from ialstore_backends.dynamodb_vector.table import MAX_K, TABLE, vector_index
-from ialstore_backends.lsh.table import Chunks, EmbeddingTable
-from ialstore_backends.lsh.table_index import EmbeddingTableIndex
 
 if TYPE_CHECKING:
     from botocore.session import Session

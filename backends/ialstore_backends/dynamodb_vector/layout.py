@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ialstore_backends.dynamodb.table import is_strong
+from ialstore_backends.dynamodb_embeddings.layout import RowLayout
+from ialstore_backends.dynamodb_embeddings.reading import EmbeddingReader
+from ialstore_backends.dynamodb_embeddings.sweep import Sweep
 from ialstore_backends.dynamodb_vector.reading import VectorSource
 from ialstore_backends.dynamodb_vector.searching import VectorSearch
-from ialstore_backends.lsh.layout import RowLayout
-from ialstore_backends.lsh.maintenance import Sweep
-from ialstore_backends.lsh.reading import EmbeddingReader
 
 if TYPE_CHECKING:
     from ialstore.operation import Operation
     from ialstore.vector_model import SearchQuery, SearchResult
-    from ialstore_backends.lsh.table import EmbeddingTable
+    from ialstore_backends.dynamodb_embeddings.table import EmbeddingTable
 
 __all__ = ["VectorLayout"]
 
@@ -30,7 +30,6 @@ class VectorLayout(RowLayout):
     def __init__(self, table: EmbeddingTable, lag_seconds: int) -> None:
         reader = EmbeddingReader(table)
         super().__init__(table, reader, Sweep(table, reader))
-        self._table = table
         self._searcher = VectorSearch(table.spec)
         self._lag_seconds = lag_seconds
 

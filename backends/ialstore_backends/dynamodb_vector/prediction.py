@@ -14,10 +14,11 @@ from ialstore.model import Consistency
 from ialstore.vector_model import Where, encode_record, encode_search
 from ialstore_backends._exact import ExactMatrix
 from ialstore_backends.dynamodb.sizes import item_bytes, query_units
+from ialstore_backends.dynamodb_embeddings.prediction import RowPrediction
+from ialstore_backends.dynamodb_embeddings.table import Chunks, key_of
 from ialstore_backends.dynamodb_vector.rows import VectorRows
 from ialstore_backends.dynamodb_vector.searching import VectorSearch, distance
 from ialstore_backends.dynamodb_vector.table import MAX_K, entry_bytes, entry_of
-from ialstore_backends.lsh.table import Chunks, key_of
 
 if TYPE_CHECKING:
     from ialstore.ids import Role
@@ -34,7 +35,7 @@ _BATCH_KEYS: Final = 100
 _EVERYTHING: Final = Where()
 
 
-class Prediction:
+class Prediction(RowPrediction):
     """Predicts the units of an index with these options; makes no request.
 
     It agrees with the meter to the unit and byte, for calls that are made one at a time, where a
@@ -70,25 +71,6 @@ class Prediction:
         if (entry_of(item), item["vector"]) != (entry_of(old), old["vector"]):
             size = max(_LEAST_BYTES, entry_bytes(item), entry_bytes(old))
         return Units(write=written, requests=1, vector_write_bytes=size)
-
-    def delete(self, user_id: str, record: VectorRecord | None) -> Units:
-        """Return what deleting one vector costs; None is one that is not there."""
-        if record is None:
-            return Units(write=1, requests=1)
-        return self._put(*self._items(user_id, [record]))
-
-    def get(
-        self,
-        user_id: str,
-        records: Sequence[VectorRecord | None],
-        *,
-        consistency: Consistency | str,
-    ) -> Units:
-        """Return what reading up to 100 vectors costs; None is one that is not there."""
-        there = self._items(user_id, [one for one in records if one is not None])
-        sizes = [*map(item_bytes, there), *(0 for one in records if one is None)]
-        strong = Consistency(consistency) is Consistency.STRONG
-        return Units(read=sum(read_units(one, strong=strong) for one in sizes), requests=1)
 
     def count(
         self, user_id: str, records: Iterable[VectorRecord], *, consistency: Consistency | str
@@ -162,10 +144,6 @@ class Prediction:
         read = chunks + fetched * read_units(item_bytes(item), strong=True)
         return asked + Units(read=read, requests=chunks + -(-fetched // _BATCH_KEYS))
 
-    def row_bytes(self, user_id: str, record: VectorRecord) -> int:
-        """Return the bytes of the row of a vector."""
-        return sum(map(item_bytes, self._items(user_id, [record])))
-
     def entry_bytes(self, user_id: str, record: VectorRecord) -> int:
         """Return the bytes of its entry in the vector index."""
         return sum(map(entry_bytes, self._items(user_id, [record])))
@@ -174,7 +152,6 @@ class Prediction:
         return self._rows.items([(user_id, encode_record(one, self._spec)) for one in records])
 
     def _put(self, item: Item) -> Units:
-        """Return what writing or deleting a row costs, its entries in indexes included."""
         written = write_units(item_bytes(item))
         if self._is_strong:
             written += write_units(_written_bytes(item))

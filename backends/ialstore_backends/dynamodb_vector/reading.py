@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ialstore.ids import Role
     from ialstore.operation import Operation
     from ialstore.vector_model import EncodedRecord, SearchQuery
+    from ialstore_backends.dynamodb_embeddings.reading import EmbeddingReader
+    from ialstore_backends.dynamodb_embeddings.table import EmbeddingTable
     from ialstore_backends.dynamodb_vector.searching import Answer
-    from ialstore_backends.lsh.reading import EmbeddingReader
-    from ialstore_backends.lsh.table import EmbeddingTable
 
 __all__ = ["VectorSource"]
 

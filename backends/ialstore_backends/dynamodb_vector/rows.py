@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ialstore.ids import Role
     from ialstore_backends.dynamodb.table import Item
-    from ialstore_backends.lsh.table import Chunks
+    from ialstore_backends.dynamodb_embeddings.table import Chunks
 
 __all__ = ["Beside", "VectorRows", "beside_of", "numbers"]
 

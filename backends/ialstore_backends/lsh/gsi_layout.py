@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ialstore_backends.dynamodb.table import is_strong
+from ialstore_backends.dynamodb_embeddings.layout import RowLayout
+from ialstore_backends.dynamodb_embeddings.reading import EmbeddingReader
 from ialstore_backends.lsh.gsi import GsiSearch
-from ialstore_backends.lsh.layout import RowLayout
+from ialstore_backends.lsh.gsi_source import GsiSource
 from ialstore_backends.lsh.maintenance import Maintenance
-from ialstore_backends.lsh.reading import EmbeddingReader
 
 if TYPE_CHECKING:
     from ialstore.operation import Operation
     from ialstore.vector_model import SearchQuery, SearchResult
-    from ialstore_backends.lsh.table import EmbeddingTable
+    from ialstore_backends.dynamodb_embeddings.table import EmbeddingTable
 
 __all__ = ["GsiLayout"]
 
@@ -32,7 +33,7 @@ class GsiLayout(RowLayout):
 
     def search(self, op: Operation, query: SearchQuery) -> SearchResult:
         """Return the nearest."""
-        source = self._reader.source(op)
+        source = GsiSource(op, self._table, self._reader)
         found = self._searcher.run(source, query, op.now, strong=is_strong(op))
         op.note("plan", found.plan)
         if found.rounds:

@@ -13,6 +13,8 @@ from ialstore_backends.dynamodb.access import RowAccess
 from ialstore_backends.dynamodb.options import table_prefix
 from ialstore_backends.dynamodb.parallel import SideBySide
 from ialstore_backends.dynamodb.table import DRIVERS
+from ialstore_backends.dynamodb_embeddings.index import EmbeddingTableIndex
+from ialstore_backends.dynamodb_embeddings.table import Chunks, EmbeddingTable
 from ialstore_backends.lsh.codec import ERRORS, VectorCodec
 from ialstore_backends.lsh.gsi import MIN_RECALL
 from ialstore_backends.lsh.gsi_layout import GsiLayout
@@ -22,8 +24,7 @@ from ialstore_backends.lsh.packed.rows import RowKeys
 from ialstore_backends.lsh.packed.table import PackedTable
 from ialstore_backends.lsh.policy import policy
 from ialstore_backends.lsh.rows import CodedRows
-from ialstore_backends.lsh.table import TABLE, Chunks, EmbeddingTable
-from ialstore_backends.lsh.table_index import EmbeddingTableIndex
+from ialstore_backends.lsh.table import TABLE
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -95,16 +96,27 @@ class LshDynamoIndex(EmbeddingTableIndex):
         self._schema = Schema(client, model, options, layout)
         self._codes: PackedLayout | None = None
         if options.layout == "packed":
-            packed = PackedTable(
-                name, client, access, side_by_side, RowKeys(options.chunks), codec, spec
+            self._table = packed = PackedTable(
+                name=name,
+                client=client,
+                access=access,
+                side_by_side=side_by_side,
+                spec=spec,
+                row_keys=RowKeys(options.chunks),
+                codec=codec,
             )
-            self._table = packed
             self._layout = self._codes = PackedLayout(packed, options.cache_bytes)
         else:
             chunks = Chunks(options.chunks)
-            rows = CodedRows(model, chunks, codec, spec)
-            table = EmbeddingTable(name, client, access, side_by_side, chunks, rows, spec)
-            self._table = table
+            self._table = table = EmbeddingTable(
+                name=name,
+                client=client,
+                access=access,
+                side_by_side=side_by_side,
+                spec=spec,
+                chunks=chunks,
+                rows=CodedRows(model, chunks, codec, spec),
+            )
             self._layout = GsiLayout(table)
 
     @property

@@ -18,12 +18,14 @@ from ialstore_backends.dynamodb.sizes import (
     query_units,
     rows_of_pages,
 )
+from ialstore_backends.dynamodb_embeddings.prediction import RowPrediction
+from ialstore_backends.dynamodb_embeddings.table import Chunks
 from ialstore_backends.lsh.codec import VectorCodec
 from ialstore_backends.lsh.gsi import GsiSearch
 from ialstore_backends.lsh.hyperplanes import hash_range
 from ialstore_backends.lsh.rows import items_of, records_of
 from ialstore_backends.lsh.schema import embedding_model
-from ialstore_backends.lsh.table import SIMILARITY_INDEX, TABLE, Chunks
+from ialstore_backends.lsh.table import SIMILARITY_INDEX, TABLE
 
 if TYPE_CHECKING:
     from ialstore.vector_model import EncodedRecord, IndexSpec, VectorRecord
@@ -37,7 +39,7 @@ _BATCH_KEYS: Final = 100
 _EVERYTHING: Final = Where()
 
 
-class Prediction:
+class Prediction(RowPrediction):
     """Predicts the units of an index with these options; makes no request.
 
     It agrees with the meter to the unit, for calls that are made one at a time.
@@ -82,25 +84,6 @@ class Prediction:
         elif entry != former:
             written += write_units(max(item_bytes(entry), item_bytes(former)))
         return Units(write=written, requests=1)
-
-    def delete(self, user_id: str, record: VectorRecord | None) -> Units:
-        """Return what deleting one vector costs; None is one that is not there."""
-        if record is None:
-            return Units(write=1, requests=1)
-        return self._put(*self._items(user_id, [record]))
-
-    def get(
-        self,
-        user_id: str,
-        records: Sequence[VectorRecord | None],
-        *,
-        consistency: Consistency | str,
-    ) -> Units:
-        """Return what reading up to 100 vectors costs; None is one that is not there."""
-        there = self._items(user_id, [one for one in records if one is not None])
-        sizes = [*map(item_bytes, there), *(0 for one in records if one is None)]
-        strong = Consistency(consistency) is Consistency.STRONG
-        return Units(read=sum(read_units(one, strong=strong) for one in sizes), requests=1)
 
     def count(
         self, user_id: str, records: Iterable[VectorRecord], *, consistency: Consistency | str
@@ -211,10 +194,6 @@ class Prediction:
             units += Units(read=read * alike, requests=len(pages) * alike)
         return units
 
-    def row_bytes(self, user_id: str, record: VectorRecord) -> int:
-        """Return the bytes of the row of a vector."""
-        return sum(map(item_bytes, self._items(user_id, [record])))
-
     def entry_bytes(self, user_id: str, record: VectorRecord) -> int:
         """Return the bytes of its entry in the index."""
         return sum(item_bytes(self._entry(one)) for one in self._items(user_id, [record]))
@@ -227,7 +206,6 @@ class Prediction:
         return {name: value for name, value in item.items() if name in self._projected}
 
     def _put(self, item: Item) -> Units:
-        """Return what writing or deleting a row costs, its entry in the index included."""
         sizes = item_bytes(item), item_bytes(self._entry(item))
         return Units(write=sum(map(write_units, sizes)), requests=1)
 

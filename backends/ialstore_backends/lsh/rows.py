@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ialstore_backends.dynamodb.table import Item
+    from ialstore_backends.dynamodb_embeddings.table import Chunks
     from ialstore_backends.lsh.codec import VectorCodec
     from ialstore_backends.lsh.schema import EmbeddingRow
-    from ialstore_backends.lsh.table import Chunks
 
 __all__ = ["CodedRows", "items_of", "metadata_of", "records_of", "session_of"]
 

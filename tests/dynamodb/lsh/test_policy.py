@@ -14,8 +14,8 @@ from ialstore.testing.servers import RunningServer
 from ialstore.testing.specs import spec_of
 from ialstore.testing.vector.base import X
 from ialstore.url import StoreURL
+from ialstore_backends.dynamodb_embeddings.table import EmbeddingTable
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
-from ialstore_backends.lsh.table import EmbeddingTable
 from tests.dynamodb.iam import allows
 
 HOSTILE = ["u", "u1", "*", "?", "$", "${*}", "u#", "u%23", "u*", "é\n"]

@@ -28,8 +28,8 @@ from ialstore.testing.specs import spec_of
 from ialstore.testing.vector.base import USER, X, Y, Z
 from ialstore.testing.vector.crowd import crowd
 from ialstore.testing.vector.oracle import Oracle
+from ialstore_backends.dynamodb_embeddings.table import EmbeddingTable
 from ialstore_backends.dynamodb_vector import DynamoVectorIndex, VectorOptions
-from ialstore_backends.lsh.table import EmbeddingTable
 
 STRONG, EVENTUAL = Consistency.STRONG, Consistency.EVENTUAL
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ialstore.errors import UnavailableError
 from ialstore.ids import LOWEST_ID
 from ialstore.listing import Rows
+from ialstore_backends.dynamodb_embeddings.table import user_of
 from ialstore_backends.lsh.packed.cache import Snapshot
 from ialstore_backends.lsh.packed.entries import key_of
 from ialstore_backends.lsh.packed.rebuilding import tail_limit
@@ -22,7 +23,6 @@ from ialstore_backends.lsh.packed.rows import (
     key_of_row,
     packed_records,
 )
-from ialstore_backends.lsh.table import user_of
 
 if TYPE_CHECKING:
     from ialstore.operation import Operation

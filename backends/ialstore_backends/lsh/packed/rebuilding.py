@@ -72,8 +72,12 @@ class Rebuilt:
 
 
 def tail_limit(layout: EntryFormat, count: int) -> int:
-    """Return how many entries the tail of a user with so many in cells may have."""
-    return max(MIN_TAIL, int(count * layout.nbytes / 1024 * (1.07 + layout.nbytes / 400)))
+    """Return how many entries the closed segments of a user with so many in cells may have.
+
+    The open segment is read with them, and not merged.
+    """
+    pays = int(count * layout.nbytes / 1024 * (1.07 + layout.nbytes / 400))
+    return max(MIN_TAIL, pays - 1024 // layout.nbytes)
 
 
 def due(head: Head | None, layout: EntryFormat, tail: int) -> Literal["merge", "encode"] | None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ialstore_backends.dynamodb.table import is_strong
-from ialstore_backends.lsh.reading import EmbeddingReader
-from ialstore_backends.lsh.writing import EmbeddingWriter
+from ialstore_backends.dynamodb_embeddings.reading import EmbeddingReader
+from ialstore_backends.dynamodb_embeddings.writing import EmbeddingWriter
 
 if TYPE_CHECKING:
     from ialstore.component import Progress
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ialstore.model import OptimizeReport
     from ialstore.operation import Operation
     from ialstore.vector_model import EncodedRecord, SearchQuery, SearchResult
-    from ialstore_backends.lsh.maintenance import Sweep
-    from ialstore_backends.lsh.table import EmbeddingTable
+    from ialstore_backends.dynamodb_embeddings.sweep import Sweep
+    from ialstore_backends.dynamodb_embeddings.table import EmbeddingTable
 
 __all__ = ["Layout", "RowLayout"]
 
@@ -80,7 +80,7 @@ class RowLayout:
     """
 
     def __init__(self, table: EmbeddingTable, reader: EmbeddingReader, maintenance: Sweep) -> None:
-        self._chunks = table.chunks
+        self._table = table
         self._reader = reader
         self._writer = EmbeddingWriter(table, reader)
         self._maintenance = maintenance
@@ -97,7 +97,7 @@ class RowLayout:
 
     def delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
         """Delete vectors by id."""
-        return self._writer.delete(op, [self._chunks.key(user_id, one) for one in ids])
+        return self._writer.delete(op, [self._table.chunks.key(user_id, one) for one in ids])
 
     def delete_session(self, op: Operation, user_id: str, session_id: str) -> int:
         """Delete the vectors of a session."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
@@ -14,16 +13,13 @@ from ialstore.ids import HIGHEST_ID, LOWEST_ID, next_id
 from ialstore.listing import Rows
 from ialstore_backends.dynamodb.keys import previous
 from ialstore_backends.dynamodb.rows import is_live
-from ialstore_backends.lsh.hyperplanes import hash_range
-from ialstore_backends.lsh.table import SIMILARITY_INDEX, user_of
+from ialstore_backends.dynamodb_embeddings.table import user_of
 
 if TYPE_CHECKING:
     from ialstore.operation import Operation
     from ialstore.vector_model import EncodedRecord
     from ialstore_backends.dynamodb.table import Item
-    from ialstore_backends.lsh.gsi import Source
-    from ialstore_backends.lsh.hyperplanes import Cells
-    from ialstore_backends.lsh.table import EmbeddingTable
+    from ialstore_backends.dynamodb_embeddings.table import EmbeddingTable
 
 __all__ = ["EmbeddingReader"]
 
@@ -33,7 +29,7 @@ _SLACK: Final = 3
 
 
 class EmbeddingReader:
-    """Reads the rows of a table and the entries of its index; safe from many threads."""
+    """Reads the rows of a table; safe from many threads."""
 
     def __init__(self, table: EmbeddingTable) -> None:
         self._table = table
@@ -49,10 +45,6 @@ class EmbeddingReader:
         """Return the records of ids in no order, expired ones too; unknown ids are left out."""
         wanted = [self._chunks.key(user_id, one) for one in ids]
         return self._table.rows.records(self._table.access.items(op, wanted, strong=strong))
-
-    def source(self, op: Operation) -> Source:
-        """Return where a search takes its rows and entries from."""
-        return _Source(self, op)
 
     # -- all of a user --------------------------------------------------------------------------
 
@@ -127,33 +119,6 @@ class EmbeddingReader:
             op.renew()  # for the next page
             yield row
 
-    # -- the index ------------------------------------------------------------------------------
-
-    def entries(self, op: Operation, user_id: str, cells: Cells) -> list[Item]:
-        """Return the entries of runs of cells, of all chunks."""
-        found = self._side_by_side.run(
-            [
-                partial(_read, self._entries(op, partition, run))
-                for partition in self._chunks.all(user_id)
-                for run in cells
-            ]
-        )
-        return list(chain.from_iterable(found))
-
-    def _entries(self, op: Operation, partition: str, run: tuple[int, int]) -> Iterator[Item]:
-        first, last = hash_range(run)
-        params = {
-            "TableName": self._table.name,
-            "IndexName": SIMILARITY_INDEX,
-            "KeyConditionExpression": "user_chunk = :p AND similarity_hash BETWEEN :a AND :b",
-            "ExpressionAttributeValues": {
-                ":p": {"S": partition},
-                ":a": {"S": first},
-                ":b": {"S": last},
-            },
-        }
-        return self._client.rows(op, params, place=SIMILARITY_INDEX)
-
     # -- users ----------------------------------------------------------------------------------
 
     def users(self, op: Operation) -> set[str]:
@@ -171,23 +136,6 @@ class EmbeddingReader:
             if "LastEvaluatedKey" not in answer:
                 return found - {""}
             params["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A reader within one call."""
-
-    reader: EmbeddingReader
-    op: Operation
-
-    def rows(self, user_id: str, lower: str, upper: str, *, strong: bool) -> list[Item]:
-        return self.reader.all(self.op, user_id, lower, upper, strong=strong)
-
-    def entries(self, user_id: str, cells: Cells) -> list[Item]:
-        return self.reader.entries(self.op, user_id, cells)
-
-    def records(self, user_id: str, ids: Sequence[str]) -> list[EncodedRecord]:
-        return self.reader.records(self.op, user_id, ids, strong=False)
 
 
 def _begun(ids: Iterator[str]) -> Iterator[str]:

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from ialstore.model import OptimizeReport
     from ialstore.operation import Operation
     from ialstore_backends.dynamodb.definition import Schema
-    from ialstore_backends.lsh.layout import Layout
-    from ialstore_backends.lsh.packed.table import PackedTable
-    from ialstore_backends.lsh.table import EmbeddingTable
+    from ialstore_backends.dynamodb_embeddings.layout import Layout
+    from ialstore_backends.dynamodb_embeddings.table import VectorTable
 
 __all__ = ["EmbeddingTableIndex"]
 
@@ -29,7 +28,7 @@ class EmbeddingTableIndex(VectorIndex):
     A subclass sets the attributes below when it is made.
     """
 
-    _table: EmbeddingTable | PackedTable
+    _table: VectorTable
     _schema: Schema
     _layout: Layout
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from ialstore.errors import IalStoreError, Outcome, PartialWriteError
 from ialstore_backends.dynamodb.access import UnwrittenError, put_request
 from ialstore_backends.dynamodb.rows import is_live
-from ialstore_backends.lsh.table import key_of
+from ialstore_backends.dynamodb_embeddings.table import key_of
 
 if TYPE_CHECKING:
     from ialstore.operation import Operation
     from ialstore.vector_model import EncodedRecord
     from ialstore_backends.dynamodb.table import Item
-    from ialstore_backends.lsh.reading import EmbeddingReader
-    from ialstore_backends.lsh.table import EmbeddingTable
+    from ialstore_backends.dynamodb_embeddings.reading import EmbeddingReader
+    from ialstore_backends.dynamodb_embeddings.table import EmbeddingTable
 
 __all__ = ["EmbeddingWriter"]
 

@@ -1,0 +1,1 @@
+"""Indexes whose vectors are rows of a table of DynamoDB: what all of them share."""
