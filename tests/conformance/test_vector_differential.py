@@ -112,7 +112,7 @@ def test_a_crowd_finds_the_index_that_misses_more_than_it_says() -> None:
 def test_an_input_that_one_index_takes_is_found() -> None:
     places = places_of("cosine", {"memory": MemoryVectorIndex, "wrong": TakesAnyUser}, {})
     with pytest.raises(AssertionError, match="E2: no user: memory says InvalidInputError, wrong"):
-        VectorDifferentialSuite().test_all_refuse_the_same(places, "no user")
+        VectorDifferentialSuite().test_all_refuse_the_same(places)
 
 
 def test_one_index_must_be_exact() -> None:

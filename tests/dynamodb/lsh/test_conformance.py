@@ -66,8 +66,18 @@ class TestDynamoDBLocal(  # pytest begins with the last
         return opener(prefix, dynamodb_local, chunks=3, codec="float16", compression="zlib")
 
 
+class TestPackedOnDynamoDBLocal(  # pytest begins with the last
+    IsolationChapter, ExpiryChapter, RemovingChapter, FiltersChapter, SearchChapter
+):
+    """The chapters in which the servers could differ."""
+
+    @pytest.fixture
+    def make_index(self, dynamodb_local: RunningServer, prefix: str) -> MakeIndex:
+        return opener(prefix, dynamodb_local, layout="packed", chunks=3, codec="float16")
+
+
 class TestBesideExactSearch(VectorDifferentialSuite):
-    """Both ways of a search beside an index that is exact."""
+    """All ways of a search beside an index that is exact."""
 
     MACHINE_SHARE = 1 / 15
 
@@ -77,6 +87,7 @@ class TestBesideExactSearch(VectorDifferentialSuite):
             "memory": MemoryVectorIndex,
             "rows": opener(f"{prefix}rows-", dynoxide, chunks=2, codec="float32"),
             "cells": opener(f"{prefix}cells-", dynoxide, chunks=2, strong_reads=False),
+            "packed": opener(f"{prefix}packed-", dynoxide, layout="packed", codec="float32"),
         }
 
     @pytest.fixture
