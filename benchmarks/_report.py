@@ -22,7 +22,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table as RichTable
 
-__all__ = ["RESULTS", "Bars", "Cell", "Report", "Table", "arguments", "in_turn", "text_of"]
+__all__ = ["RESULTS", "Bars", "Cell", "Lines", "Report", "Table", "arguments", "in_turn", "text_of"]
 
 RESULTS: Final = Path(__file__).parent / "results"
 Cell = float | int | str | None
@@ -84,6 +84,31 @@ class Bars:
     is_log: bool = True
 
 
+@dataclass(frozen=True)
+class Lines:
+    """A picture of a table: a line for each series. It is a file of its own, for documents.
+
+    Attributes:
+        table: its name.
+        name: of the picture: it is ``results/BENCHMARK-NAME.svg``.
+        series: column that says to which line a row belongs.
+        x: column; its axis is logarithmic, and what is not above 0 is left out.
+        y: column.
+        order: the series, in the order of their styles.
+        only: columns and the values that they have in rows that are drawn.
+        least_y: where the axis begins, which is not logarithmic then.
+    """
+
+    table: str
+    name: str
+    series: str
+    x: str
+    y: str
+    order: Sequence[str]
+    only: dict[str, Cell] = field(default_factory=dict[str, Cell])
+    least_y: float | None = None
+
+
 class Report:
     """What a benchmark found.
 
@@ -96,7 +121,7 @@ class Report:
     def __init__(self, name: str, about: str | None, packages: Sequence[str] = ()) -> None:
         self.name = name
         self.about = (about or name).partition("\n")[0].removesuffix(".")
-        self.pictures: list[Bars] = []
+        self.pictures: list[Bars | Lines] = []
         self.tables: dict[str, Table] = {}
         self.figures: dict[str, Cell] = {}
         self.environment: dict[str, Cell] = {

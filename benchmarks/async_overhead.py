@@ -11,10 +11,8 @@ Three questions:
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib
-import json
 import statistics
 import threading
 import time
@@ -22,6 +20,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
+
+from _report import Bars, Report, arguments
 
 from ialstore import AsyncConversationStore, Message
 from ialstore.operation import Operation
@@ -31,6 +31,7 @@ AT_ONCE = 200
 LATENCY_SECONDS = 0.005
 LIMIT = 4
 CALLERS = 50
+MANNERS = ("one by one", f"{AT_ONCE} at once")
 
 Call = Callable[[], Awaitable[object]]
 
@@ -81,12 +82,12 @@ async def measure_cost(rounds: int) -> dict[str, dict[str, float]]:
                 get, abandon_on_cancel=True, limiter=limiter
             )
         times: dict[str, dict[str, list[float]]] = {
-            way: {"one by one": [], "200 at once": []} for way in ways
+            way: {manner: [] for manner in MANNERS} for way in ways
         }
         for _ in range(rounds):
             for way, call in ways.items():
-                times[way]["one by one"].append(await one_by_one(call, AT_ONCE))
-                times[way]["200 at once"].append(await at_once(call, AT_ONCE))
+                for manner, taken in zip(MANNERS, (one_by_one, at_once), strict=True):
+                    times[way][manner].append(await taken(call, AT_ONCE))
     return {
         way: {manner: statistics.median(taken) for manner, taken in manners.items()}
         for way, manners in times.items()
@@ -155,26 +156,24 @@ async def measure_abandoned() -> dict[str, int]:
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="What the async face adds to a call.")
+    """Measure and report."""
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=25, help="of 200 calls each (25)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
-    cost = asyncio.run(measure_cost(options.rounds))
-    per_second = asyncio.run(measure_threads(max(3, options.rounds // 5)))
-    left = asyncio.run(measure_abandoned())
-    if options.json:
-        print(json.dumps({"cost_us": cost, "calls_per_second": per_second, "threads_left": left}))
-        return
-    print(f"{'get, memory':20}{'one by one':>14}{'200 at once':>14}")
-    for way, manners in cost.items():
-        print(f"{way:20}" + "".join(f"{microseconds:12.1f}us" for microseconds in manners.values()))
-    print(f"\n{'max_threads':20}{'calls/s':>14}   of a service that answers after 5 ms")
-    for threads, calls in per_second.items():
-        print(f"{threads:<20}{calls:14.0f}")
-    print(f"\n{'threads left':20}{'':14}   by {CALLERS} callers who gave up, limit {LIMIT}")
-    for way, count in left.items():
-        print(f"{way:20}{count:14}")
+    given = parser.parse_args()
+    report = Report("async_overhead", __doc__)
+    cost = report.table("cost", "get, memory store", "way", *(f"{one}, us" for one in MANNERS))
+    for way, manners in asyncio.run(measure_cost(given.rounds)).items():
+        cost.add(way, *(manners[one] for one in MANNERS))
+    title = f"A service that answers after {LATENCY_SECONDS * 1000:g} ms"
+    threads = report.table("threads", title, "max_threads", "calls a second")
+    for count, calls in asyncio.run(measure_threads(max(3, given.rounds // 5))).items():
+        threads.add(count, calls)
+    title = f"Left by {CALLERS} callers who gave up, limit {LIMIT}"
+    left = report.table("left", title, "way", "threads")
+    for way, count in asyncio.run(measure_abandoned()).items():
+        left.add(way, count)
+    report.pictures.append(Bars("cost", ["way"], cost.columns[1:]))
+    report.finish(given)
 
 
 if __name__ == "__main__":

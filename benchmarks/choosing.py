@@ -1,64 +1,269 @@
-"""What vectors cost a month, by index and by how many vectors a user has.
+"""What vectors cost, and what searches find: prices by vectors of a user, units against recall.
 
-A thousand users, each with ten turns a day: a search and two vectors of 384 numbers a turn, texts
-of 500 bytes. What a user has is what ten turns a day make until it expires. Units are predicted by
-the indexes, money is from the built-in list prices on demand: as ``ialstore cost`` does it. Nothing
-is measured, so that any machine finds the same. Of embedded indexes the price is that of their
-disk: the machine is that of the application.
+Prices are for a thousand users, each with ten turns a day: a search and two vectors of 384 numbers
+a turn, texts of 500 bytes. What a user has is what ten turns a day make until it expires. Money is
+from the built-in list prices on demand. Most is predicted by the indexes, as ``ialstore cost`` does
+it; what they don't predict is counted by ``ialstore compare``, with embeddings of real dialogue
+turns (all-MiniLM-L6-v2) on servers that run here. Recall, units, requests and bytes are counted
+alike on any machine; no time is kept.
 
-    python benchmarks/choosing.py [--json FILE]
+    IALSTORE_DATA=FOLDER python benchmarks/choosing.py [--json FILE]
 """
 
 from __future__ import annotations
 
-from typing import Final
+import json
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
-from _report import Report, arguments
+from _report import Lines, Report, arguments
+from lsh_units import FILE
 
+from ialstore.cli import main as ialstore
 from ialstore.costing import Billing, Configuration, Part, Pricer
+from ialstore.errors import UnsupportedOperationError
 from ialstore.estimate import Workload
 from ialstore.prices import load_prices
+from ialstore.testing.servers import start
 from ialstore.url import StoreURL
 
+EVENTUAL: Final = "chunks=1&strong_reads=false"
 INDEXES: Final = (
     "sqlite:///memory.db",
     "faiss:///vectors",
     "lsh+dynamodb://app-?chunks=1",
-    "lsh+dynamodb://app-?chunks=1&strong_reads=false",
+    f"lsh+dynamodb://app-?{EVENTUAL}",
+    f"lsh+dynamodb://app-?{EVENTUAL}&layout=packed",
     "dynamodb-vector://app-",
     "dynamodb-vector://app-?strong_reads=false",
+    "opensearch://search.example.com/vectors",
 )
 SIZES: Final = (1_000, 6_000, 20_000)
+HOST: Final = "t4g.small"
+DRAWN: Final[Mapping[str, tuple[str, Mapping[str, float]]]] = {
+    f"embedded, with a {HOST}": ("faiss:///vectors", {f"hosts.{HOST}": 1}),
+    "embedded, the disk alone": ("faiss:///vectors", {}),
+    "lsh+dynamodb, strong": ("lsh+dynamodb://app-?chunks=1", {}),
+    "lsh+dynamodb, eventual": (f"lsh+dynamodb://app-?{EVENTUAL}", {}),
+    "lsh+dynamodb, packed": (f"lsh+dynamodb://app-?{EVENTUAL}&layout=packed", {}),
+    "dynamodb-vector, eventual": ("dynamodb-vector://app-?strong_reads=false", {}),
+    "opensearch": ("opensearch://search.example.com/vectors", {}),
+}
+"""Lines of the picture: what it is called, its URL, and machines that come on top."""
+GROWTH: Final = (500, 1_000, 2_000, 4_000, 6_000, 10_000, 20_000)
+MEASURED: Final[Mapping[str, str]] = {
+    "sqlite": "sqlite:///vectors.db",
+    "faiss": "faiss:///vectors",
+    "lsh+dynamodb, eventual": f"lsh+dynamodb://gsi-?endpoint={{dynamodb}}&{EVENTUAL}",
+    "lsh+dynamodb, packed": (
+        f"lsh+dynamodb://packed-?endpoint={{dynamodb}}&layout=packed&{EVENTUAL}"
+    ),
+    "dynamodb-vector, eventual": ("dynamodb-vector://own-?endpoint={dynamodb}&strong_reads=false"),
+    "opensearch": "opensearch+http://127.0.0.1:{opensearch}/vectors?replicas=0",
+}
+"""What is compared, by the names of ``DRAWN``."""
 USERS: Final = 1_000
+COST: Final = f"USD a month for {USERS:,} users"
 TURNS_PER_DAY: Final = 10
+MESSAGE_BYTES: Final = 500
+K: Final = 10
+TARGET: Final = 0.95
+EFFORTS: Final = "0.2,0.35,0.5,0.65,0.8,0.95"
 
 
-def price(url: str, vectors: int) -> float:
-    """Return USD a month, where each user has so many vectors."""
+def price(url: str, vectors: int, machines: Mapping[str, float] | None = None) -> float:
+    """Return USD a month, where each user has so many vectors.
+
+    Raises:
+        UnsupportedOperationError: the index does not predict it.
+    """
     workload = Workload(
         users=USERS,
         turns_per_day=TURNS_PER_DAY,
         dimension=384,
-        message_bytes=500,
+        message_bytes=MESSAGE_BYTES,
         retention_days=vectors / (2 * TURNS_PER_DAY),
     )
     part = Part("vector", StoreURL.parse(url))
-    configuration = Configuration(parts=(part,), billing=Billing.ON_DEMAND, machines={})
+    configuration = Configuration(parts=(part,), billing=Billing.ON_DEMAND, machines=machines or {})
     return Pricer(workload, load_prices()).bill(configuration).total
 
 
-def main() -> None:
-    """Report the prices."""
-    given = arguments(__doc__).parse_args()
-    report = Report("choosing", __doc__)
+class Found:
+    """Prices, of what is predicted and else of what was measured.
+
+    Args:
+        measured: by ``ialstore compare``.
+    """
+
+    def __init__(self, measured: dict[str, Any]) -> None:
+        names = {url: name for name, (url, _) in DRAWN.items()}
+        self._measured = {
+            (url, one["vectors"]): one["month"]
+            for url, name in names.items()
+            for one in measured["costs"]
+            if one["index"] == name
+        }
+
+    def price(
+        self, url: str, vectors: int, machines: Mapping[str, float] | None = None
+    ) -> tuple[float | None, str]:
+        """Return USD a month, if it is known, and by what."""
+        try:
+            return price(url, vectors, machines), "prediction"
+        except UnsupportedOperationError:
+            return self._measured.get((url, vectors)), "measurement"
+
+
+def compared(sizes: str, queries: int) -> dict[str, Any]:
+    """Return what ``ialstore compare`` finds, as JSON has it."""
+    folder = os.environ.get("IALSTORE_DATA", "")
+    data = Path(folder).absolute() / FILE
+    if not folder or not data.exists():
+        sys.exit(f"set IALSTORE_DATA to the folder of {FILE}")
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
+    with ExitStack() as stack:
+        os.chdir(stack.enter_context(TemporaryDirectory()))
+        places = {
+            "dynamodb": stack.enter_context(start("dynoxide")).endpoint,
+            "opensearch": stack.enter_context(start("opensearch")).port,
+        }
+        named = [f"{name}={url.format(**places)}" for name, url in MEASURED.items()]
+        options = {
+            "data": data,
+            "sizes": sizes,
+            "queries": queries,
+            "effort": EFFORTS,
+            "k": K,
+            "target": TARGET,
+            "text-bytes": MESSAGE_BYTES,
+            "users": USERS,
+            "searches-per-day": TURNS_PER_DAY,
+            "upserts-per-day": 2 * TURNS_PER_DAY,
+        }
+        given = [f"--{name}={value}" for name, value in options.items()]
+        if ialstore(["compare", *named, *given, "--setup", "--no-html"]):
+            sys.exit("ialstore compare failed")
+        kept: dict[str, Any] = json.loads(Path("comparison.json").read_text(encoding="utf-8"))
+        os.chdir("/")
+    return kept
+
+
+def report_prices(report: Report, measured: dict[str, Any]) -> None:
+    """Report prices: the table of the document, and the lines of the picture."""
     prices = report.table(
         "prices",
         f"USD a month for the vectors of {USERS:,} users, by vectors of a user",
         "index",
         *(f"{size:,}" for size in SIZES),
     )
+    found = Found(measured)
     for url in INDEXES:
-        prices.add(f"`{url}`", *(price(url, size) for size in SIZES))
+        with suppress(UnsupportedOperationError):
+            prices.add(f"`{url}`", *(price(url, size) for size in SIZES))
+    growth = report.table(
+        "growth",
+        f"What the vectors of {USERS:,} users cost",
+        "index",
+        "vectors of a user",
+        COST,
+        "by",
+    )
+    for name, (url, machines) in DRAWN.items():
+        for size in GROWTH:
+            cost, by = found.price(url, size, machines)
+            if cost is not None:
+                growth.add(name, size, cost, by)
+    report.pictures.append(
+        Lines("growth", "growth", "index", "vectors of a user", COST, tuple(DRAWN))
+    )
+
+
+def report_searches(report: Report, measured: dict[str, Any]) -> None:
+    """Report what searches find and take, and what is stored."""
+    units = f"read units of a search for {K}"
+    searches = report.table(
+        "searches",
+        "Searches: what they take and find",
+        "index",
+        "vectors",
+        "effort",
+        f"recall@{K}",
+        "95 % from",
+        "to",
+        units,
+        "requests",
+        "round trips",
+    )
+    for one in measured["searches"]:
+        (recall,) = (level for level in one["recalls"] if level["k"] == K)
+        searches.add(
+            one["index"],
+            one["vectors"],
+            "default" if one["effort"] is None else f"{one['effort']:g}",
+            recall["mean"],
+            recall["low"],
+            recall["high"],
+            one["read_units"],
+            one["requests"],
+            one["round_trips"],
+        )
+    report.pictures.append(
+        Lines(
+            "searches",
+            "recall",
+            "index",
+            units,
+            f"recall@{K}",
+            tuple(DRAWN),
+            only={"vectors": max(one["vectors"] for one in measured["searches"])},
+            least_y=0.4,
+        )
+    )
+    enough = report.table(
+        "enough",
+        f"The least effort that reaches a recall of {TARGET}",
+        "index",
+        "vectors",
+        "effort",
+        f"recall@{K}",
+        "read units",
+        "requests",
+        "round trips",
+        "bytes stored",
+        "known by",
+        COST,
+    )
+    months = {(one["index"], one["vectors"]): one["month"] for one in measured["costs"]}
+    stored = {
+        (index["name"], size["vectors"]): (size["stored_bytes"], size["stored_by"])
+        for index in measured["indexes"]
+        for size in index["sizes"]
+    }
+    for row, one in zip(searches.rows, measured["searches"], strict=True):
+        if one["chosen"]:
+            index, vectors, effort, recall, _, _, read, requests, trips = row
+            place = one["index"], one["vectors"]
+            found = (*stored[place], months[place])
+            enough.add(index, vectors, effort, recall, read, requests, trips, *found)
+
+
+def main() -> None:
+    """Report the prices and what was counted."""
+    parser = arguments(__doc__)
+    parser.add_argument("--sizes", default="1000,6000", help="vectors of what is compared")
+    parser.add_argument("--queries", type=int, default=50)
+    given = parser.parse_args()
+    report = Report("choosing", __doc__, ["numpy", "faiss-cpu"])
+    measured = compared(given.sizes, given.queries)
+    report_searches(report, measured)
+    report_prices(report, measured)
     report.finish(given)
 
 

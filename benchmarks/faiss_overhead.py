@@ -10,20 +10,19 @@ them, else clusters. The goals are a ratio of at most 1.05 for `flat` and 50 us 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
+from _report import Bars, Report, arguments
 from numpy.typing import NDArray
 
 from ialstore import IndexSpec, VectorRecord, message_id
@@ -56,10 +55,21 @@ class Figures:
     held_mb: float
 
 
+def real() -> Path | None:
+    """Return the file of real vectors, if there is one."""
+    path = Path(os.environ.get("IALSTORE_DATA", "/nonexistent")) / DATA
+    return path if path.exists() else None
+
+
+def described() -> str:
+    """Return what the vectors are, for the environment of a report."""
+    return "clusters" if real() is None else "of real dialogue turns"
+
+
 def vectors(count: int, rng: np.random.Generator) -> Matrix:
     """Return vectors of length 1, real ones where there are some."""
-    path = Path(os.environ.get("IALSTORE_DATA", "/nonexistent")) / DATA
-    if path.exists():
+    path = real()
+    if path is not None:
         base = np.load(path)["base"].astype(np.float32)
         made = base[np.arange(count) % len(base)]
         noise = 0.3 / np.sqrt(made.shape[1])
@@ -149,38 +159,30 @@ def measure(options: FaissOptions, base: Matrix, asked: Matrix, k: int, folder: 
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and report."""
+    parser = arguments(__doc__)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--folder", type=Path, help="where to put the files for the time")
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     parser.add_argument("kinds", nargs="*", default=["flat", "hnsw", "ivf"], metavar="KIND,STORAGE")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
     rng = np.random.default_rng(1)
-    base = vectors(arguments.count, rng)
-    near = base[rng.choice(len(base), arguments.rounds)]
+    base = vectors(given.count, rng)
+    near = base[rng.choice(len(base), given.rounds)]
     asked = np.asarray(near + 0.03 * rng.standard_normal(near.shape, np.float32), np.float32)
-    figures: list[Figures] = []
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        for one in arguments.kinds:
+    report = Report("faiss_overhead", __doc__, ["faiss-cpu", "numpy"])
+    report.environment["vectors"] = described()
+    names = [one.name for one in fields(Figures)]
+    table = report.table("searches", f"Medians, {given.k} hits", *names)
+    report.pictures.append(Bars("searches", ["kind", "storage"], ["bare_us", "ours_us"]))
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        for one in given.kinds:
             kind, _, storage = one.partition(",")
             options = FaissOptions(kind, storage or "float32")
-            measured = measure(options, base, asked, arguments.k, Path(folder))
-            figures.append(measured)
-            print(
-                f"{measured.kind:4} {measured.storage:7} {measured.vectors:,} vectors: "
-                f"FAISS {measured.bare_us:,.0f} us, ours {measured.ours_us:,.0f} us "
-                f"(x {measured.ratio:.2f}, {measured.more_us:+,.0f} us); recall "
-                f"{measured.recall:.3f}, FAISS {measured.bare_recall:.3f}; "
-                f"loaded in {measured.load_seconds:.1f} s, optimized in "
-                f"{measured.optimize_seconds:.1f} s, first search after reopening "
-                f"{measured.reopen_seconds:.2f} s; {measured.held_mb:,.0f} MB held",
-                flush=True,
-            )
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(one) for one in figures], indent=2) + "\n")
+            table.add(*astuple(measure(options, base, asked, given.k, Path(folder))))
+            report.keep(given)
+    report.finish(given)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ vectors are those of `faiss_overhead.py`.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faiss_overhead import record, vectors
+from _report import Report, arguments
+from faiss_overhead import described, record, vectors
 from numpy.typing import NDArray
 
 from ialstore import IndexSpec
@@ -73,34 +73,35 @@ def measure(
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and report."""
+    parser = arguments(__doc__)
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--each", type=int, default=1000, help="vectors of a user (1000)")
     parser.add_argument("--rounds", type=int, default=200)
-    options = parser.parse_args()
-    base = vectors(options.users * options.each, np.random.default_rng(1))
+    given = parser.parse_args()
+    base = vectors(given.users * given.each, np.random.default_rng(1))
+    report = Report("faiss_tenants", __doc__, ["faiss-cpu", "numpy"])
+    report.environment["vectors"] = described()
+    title = f"Searches of {given.users} users with {given.each:,} vectors each"
+    table = report.table("searches", title, "index", "of", "us", f"recall@{K}")
     for factory in ("Flat", "HNSW32", "IVF512,Flat"):
-        us, recall = measure(
-            shared(factory, base, options.users), base, options.users, options.rounds
-        )
-        print(f"{factory:11} for all, selector: {us:8,.0f} us, recall {recall:.3f}", flush=True)
+        search = shared(factory, base, given.users)
+        found = measure(search, base, given.users, given.rounds)
+        table.add(factory, "all, with a selector", *found)
     with tempfile.TemporaryDirectory() as folder:
         spec = IndexSpec(base.shape[1], "cosine", "benchmark")
         with FaissVectorIndex(Path(folder) / "faiss", spec) as index:
             records = [record(number, row) for number, row in enumerate(base)]
             place = {one.id: number for number, one in enumerate(records)}
-            index.bulk_load(
-                (str(number % options.users), one) for number, one in enumerate(records)
-            )
+            index.bulk_load((str(number % given.users), one) for number, one in enumerate(records))
 
             def own(user: int, query: Matrix) -> Iterator[int]:
                 return (place[hit.id] for hit in index.search(str(user), query, K))
 
-            for user in range(options.users):
+            for user in range(given.users):
                 index.search(str(user), base[0], K)
-            us, recall = measure(own, base, options.users, options.rounds)
-    print(f"{'faiss:':11} one for each user: {us:8,.0f} us, recall {recall:.3f}")
+            table.add("faiss:", "each user", *measure(own, base, given.users, given.rounds))
+    report.finish(given)
 
 
 if __name__ == "__main__":

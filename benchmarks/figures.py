@@ -8,14 +8,14 @@ docs/*.md this replaces what stands between two marks:
     <!-- fig NAME: FIGURE -->12.3<!-- /fig -->        one figure, in a line of text
     <!-- fig NAME: TABLE / ROW / COLUMN -->12.3<!-- /fig -->        one cell; ROW is its first cells
 
-It also writes benchmarks/results/index.html: all tables, with pictures. ``make figures`` runs it,
-and tests/unit/test_figures.py fails when a document differs from the results.
+It also writes the pictures that documents show, ``NAME-PICTURE.svg``, and index.html: all tables,
+with pictures. ``make figures`` runs it, and tests/unit/test_figures.py fails when a document or a
+picture differs from the results.
 """
 
 from __future__ import annotations
 
 import html
-import io
 import json
 import re
 import sys
@@ -24,7 +24,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from _report import RESULTS, Bars, Table, text_of
+from _pictures import drawn, made
+from _report import RESULTS, Lines, Table, text_of
 
 __all__ = ["Results", "pages"]
 
@@ -121,16 +122,30 @@ class Results:
             f"<h1>Benchmarks of ialstore</h1>\n<ul>{contents}</ul>\n{sections}</body></html>\n"
         )
 
+    def pictures(self) -> Iterator[tuple[str, str, Table, Lines]]:
+        """Yield file name, digest, table and lines of each picture that is a file.
+
+        The digest is of all that is drawn: the picture holds it.
+        """
+        for name, result in self.by_name.items():
+            for kept in result["pictures"]:
+                picture = made(kept)
+                if isinstance(picture, Lines):
+                    table = result["tables"][picture.table]
+                    digest = sha256(json.dumps([table, kept], sort_keys=True).encode()).hexdigest()
+                    yield f"{name}-{picture.name}.svg", digest, Table.of(table), picture
+
     @staticmethod
     def _section(name: str, result: dict[str, Any]) -> str:
         parts = [
             f'<h2 id="{name}">{html.escape(result["about"])}</h2>',
             f'<p class="from">{html.escape(result["command"])}: {html.escape(origin(result))}</p>',
         ]
-        pictures = [Bars(**one) for one in result["pictures"]]
+        pictures = [made(one) for one in result["pictures"]]
         for key, kept in result["tables"].items():
             table = Table.of(kept)
-            parts += [drawn(table, one) for one in pictures if one.table == key]
+            mine = [drawn(table, one) for one in pictures if one.table == key]
+            parts += [f"<figure>{one}</figure>" for one in mine]
             parts.append(f'<div class="scroll">{_html(table)}</div>')
         if result["figures"]:
             rows = [list(pair) for pair in result["figures"].items()]
@@ -179,41 +194,6 @@ def _html(table: Table) -> str:
     return f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead>\n{rows}</table>"
 
 
-def drawn(table: Table, bars: Bars) -> str:
-    """Return a picture of a table as SVG: a group of bars for each row."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    mpl.rcParams["svg.hashsalt"] = "ialstore"  # the same picture for the same figures
-    columns = [table.columns.index(one) for one in bars.values]
-    labels = [
-        ", ".join(f"{text_of(row[table.columns.index(one)])} {one}" for one in bars.labels)
-        for row in table.rows
-    ]
-    height = 0.8 / len(columns)
-    figure = Figure(figsize=(10, 1 + 0.24 * len(columns) * len(labels)), layout="constrained")
-    axes = figure.add_subplot()
-    for number, column in enumerate(columns):
-        places = [place + number * height for place in range(len(labels))]
-        held = [row[column] for row in table.rows]
-        values = [one if isinstance(one, (int, float)) else 0 for one in held]
-        drawn_bars = axes.barh(places, values, height, label=table.columns[column])
-        axes.bar_label(drawn_bars, labels=[text_of(one) for one in held], padding=3, fontsize=8)
-    middle = 0.4 - height / 2
-    axes.set_yticks([place + middle for place in range(len(labels))], labels, fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xscale("log" if bars.is_log else "linear")
-    axes.margins(x=0.12)
-    axes.set_title(table.title, fontsize=10, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    if len(columns) > 1:
-        axes.legend(fontsize=8, frameon=False, loc="best")
-    held_svg = io.StringIO()
-    figure.savefig(held_svg, format="svg", metadata={"Date": None})
-    svg = held_svg.getvalue()
-    return f"<figure>{svg[svg.index('<svg') :]}</figure>"
-
-
 def pages() -> Iterator[Path]:
     """Yield the documents that have figures."""
     yield ROOT / "README.md"
@@ -233,6 +213,9 @@ def main() -> None:
             page.write_text(written, encoding="utf-8")
             print(f"{page.relative_to(ROOT)}: written")
     INDEX.write_text(results.page(), encoding="utf-8")
+    for name, digest, table, lines in results.pictures():
+        svg = f"{drawn(table, lines).rstrip()}\n<!-- results {digest} -->\n"
+        (RESULTS / name).write_text(svg, encoding="utf-8")
 
 
 if __name__ == "__main__":

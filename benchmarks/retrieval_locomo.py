@@ -15,7 +15,6 @@ The data (LoCoMo, CC BY-NC 4.0, Maharana et al. 2024) is not part of the project
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -24,19 +23,19 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from _report import Report, arguments
 from numpy.typing import NDArray
 
 from ialstore import IndexSpec, Message, VectorRecord, open_index, open_store
 from ialstore.embedding import HashingEmbedder, embedded_text
 from ialstore.formats import read_locomo
 from ialstore.limits import MAX_APPEND, MAX_TEXT_BYTES, MAX_UPSERT
-from ialstore.url import redact_url
 
 CONVERSATIONS = "locomo6.json"
 VECTORS = "locomo6_minilm.npz"
@@ -62,13 +61,9 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Found:
     """What a run found."""
 
-    vectors: str
-    store: str
-    index: str
-    k: int
     turns: int
     questions: int
     not_scorable: int
@@ -76,7 +71,6 @@ class Report:
     by_category: dict[str, float]
     search_p50_ms: float
     search_p95_ms: float
-    seconds: float
 
 
 class Vectors(Protocol):
@@ -176,17 +170,16 @@ def records(messages: Sequence[Message], vectors: Vectors) -> Iterator[VectorRec
         yield VectorRecord(message.id, vector, message.session_id, message.role, text)
 
 
-def run(data: Path, vectors: Vectors, *, store_url: str, index_url: str, k: int) -> Report:
+def run(data: Path, vectors: Vectors, *, store_url: str, index_url: str | None, k: int) -> Found:
     """Store, index and search everything.
 
     Args:
         data: folder with the conversations.
         vectors: where the vectors come from.
         store_url: of the conversation store.
-        index_url: of the vector index.
+        index_url: of the vector index; by default the same.
         k: hits of a search.
     """
-    began = time.perf_counter()
     parsed = json.loads((data / CONVERSATIONS).read_text(encoding="utf-8"))
     messages = list(read_locomo(parsed))
     turns: dict[str, set[str]] = defaultdict(set)
@@ -195,7 +188,7 @@ def run(data: Path, vectors: Vectors, *, store_url: str, index_url: str, k: int)
     questions, others = read_questions(parsed, turns)
     shares: dict[str, list[float]] = defaultdict(list)
     search_ms: list[float] = []
-    with open_store(store_url) as store, open_index(index_url, vectors.spec) as index:
+    with open_store(store_url) as store, open_index(index_url or store_url, vectors.spec) as index:
         for user_id, own in groupby(messages, key=lambda one: one.user_id):
             turns_of_user = list(own)
             for batch in batches(turns_of_user, MAX_APPEND):
@@ -210,11 +203,7 @@ def run(data: Path, vectors: Vectors, *, store_url: str, index_url: str, k: int)
             found = store.get(question.user_id, [hit.id for hit in hits])
             evidence = question.evidence.intersection(one.source_id or "" for one in found)
             shares[question.category].append(len(evidence) / len(question.evidence))
-    return Report(
-        vectors=vectors.spec.model,
-        store=redact_url(store_url),
-        index=redact_url(index_url),
-        k=k,
+    return Found(
         turns=len(messages),
         questions=len(questions),
         not_scorable=others,
@@ -226,19 +215,7 @@ def run(data: Path, vectors: Vectors, *, store_url: str, index_url: str, k: int)
         },
         search_p50_ms=round(float(np.percentile(search_ms, 50)), 2),
         search_p95_ms=round(float(np.percentile(search_ms, 95)), 2),
-        seconds=round(time.perf_counter() - began, 1),
     )
-
-
-def show(report: Report) -> None:
-    """Print a report for people."""
-    print(f"{report.vectors}, {report.store}, index {report.index}")
-    print(f"{report.turns:,} turns, {report.questions:,} questions ({report.not_scorable} dropped)")
-    print(f"evidence recall@{report.k}  {report.evidence_recall:.3f}")
-    for name, value in report.by_category.items():
-        print(f"  {name:18} {value:.3f}")
-    print(f"search p50 {report.search_p50_ms} ms, p95 {report.search_p95_ms} ms")
-    print(f"took {report.seconds} s")
 
 
 def folder_of_data(given: str | None, needed: Sequence[str]) -> Path | str:
@@ -251,32 +228,38 @@ def folder_of_data(given: str | None, needed: Sequence[str]) -> Path | str:
 
 
 def main() -> int:
-    """Measure and print; return 2 where the data is missing."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Measure and report; return 2 where the data is missing."""
+    parser = arguments(__doc__)
     parser.add_argument("--vectors", choices=("hashing", "minilm"), default="hashing")
     parser.add_argument("--dimension", type=int, default=384, help="of the hashing embedder (384)")
     parser.add_argument("--data", metavar="PATH", help="folder with the data (IALSTORE_DATA)")
     parser.add_argument("--store", metavar="URL", help="a store (SQLite in a temporary file)")
     parser.add_argument("--index", metavar="URL", help="a vector index (the store's URL)")
     parser.add_argument("-k", type=int, default=10, help="hits of a search (10)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
-    ready = options.vectors == "minilm"
-    data = folder_of_data(options.data, [CONVERSATIONS, VECTORS] if ready else [CONVERSATIONS])
+    given = parser.parse_args()
+    ready = given.vectors == "minilm"
+    data = folder_of_data(given.data, [CONVERSATIONS, VECTORS] if ready else [CONVERSATIONS])
     if isinstance(data, str):
         print(f"retrieval_locomo: {data}", file=sys.stderr)
         return 2
-    vectors = ReadyVectors(data / VECTORS) if ready else HashingVectors(options.dimension)
+    vectors = ReadyVectors(data / VECTORS) if ready else HashingVectors(given.dimension)
+    report = Report("retrieval_locomo", __doc__, ["numpy"])
+    report.environment["vectors"] = vectors.spec.model
     with tempfile.TemporaryDirectory() as folder:
-        store_url = options.store or f"sqlite:///{folder}/locomo.db"
-        index_url = options.index or store_url
-        report = run(data, vectors, store_url=store_url, index_url=index_url, k=options.k)
-    if options.json:
-        print(json.dumps(asdict(report)))
-    else:
-        show(report)
+        store_url = given.store or f"sqlite:///{folder}/locomo.db"
+        found = run(data, vectors, store_url=store_url, index_url=given.index, k=given.k)
+    table = report.table("evidence", "Evidence found", "questions", f"recall@{given.k}")
+    for name, value in found.by_category.items():
+        table.add(name, value)
+    report.figures |= {
+        f"evidence recall@{given.k}": found.evidence_recall,
+        "turns": found.turns,
+        "questions": found.questions,
+        "questions without evidence": found.not_scorable,
+        "search p50, ms": found.search_p50_ms,
+        "search p95, ms": found.search_p95_ms,
+    }
+    report.finish(given)
     return 0
 
 

@@ -10,19 +10,19 @@ meet the same disturbances; figures are medians:
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sqlite3
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from _report import Bars, Report, arguments
 
 from ialstore import Message
 from ialstore.ids import HIGHEST_ID, LOWEST_ID
@@ -211,36 +211,27 @@ def measure_template(count: int) -> Iterator[Result]:
         )
 
 
-def show(results: Sequence[Result]) -> None:
-    """Print a table."""
-    print(f"{'question':22}{'case':20}{'ours':>10}{'bare':>10}{'ratio':>8}{'target':>10}")
-    for one in results:
-        print(
-            f"{one.question:22}{one.case:20}{one.ours_us:8.1f}us{one.bare_us:8.1f}us"
-            f"{one.ratio:8.2f}{one.target:>10}  {'met' if one.met else 'MISSED'}"
-        )
-
-
-def main() -> int:
-    """Measure, print, and return 1 if a target was missed."""
-    parser = argparse.ArgumentParser(description="What the library adds to SQLite and to memory.")
+def main() -> None:
+    """Measure and report."""
+    parser = arguments(__doc__)
     parser.add_argument("--count", type=int, default=1000, help="pairs of calls per case")
     parser.add_argument("--folder", help="on the disk to measure; the temporary folder by default")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+    given = parser.parse_args()
+    report = Report("sqlite_overhead", __doc__)
+    columns = ("question", "case", "ours, us", "bare, us", "ratio", "target", "is")
+    table = report.table("calls", "Medians", *columns)
+    report.pictures.append(Bars("calls", ["question", "case"], ["ours, us", "bare, us"]))
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         results = [
-            measure(Path(folder), case, options.count, rich=rich)
+            measure(Path(folder), case, given.count, rich=rich)
             for measure in (measure_append, measure_history)
             for case, rich in (("plain", False), ("payload, metadata", True))
         ]
-    results += measure_template(options.count)
-    if options.json:
-        print(json.dumps([asdict(one) | {"ratio": one.ratio} for one in results], indent=2))
-    else:
-        show(results)
-    return 0 if all(one.met for one in results) else 1
+    for one in [*results, *measure_template(given.count)]:
+        met = "met" if one.met else "missed"
+        table.add(one.question, one.case, one.ours_us, one.bare_us, one.ratio, one.target, met)
+    report.finish(given)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -168,7 +168,8 @@ def compare(
     _within(searched, "--queries", 1, 10_000)
     efforts = _numbers(effort, "--effort", float) or (_QUICK_EFFORTS if quick else _EFFORTS)
     for one in efforts:
-        _within(one, "--effort", 1e-9, 1)
+        if not 0 < one <= 1:
+            raise InvalidInputError("--effort must be above 0, at most 1")
     found = _data(common, data, user, searched, seed)
     subjects = _subjects(where, IndexSpec(found.dimension, metric.value))
     asked = Asked(
@@ -231,6 +232,10 @@ def _data(common: Common, source: str | None, user: str | None, queries: int, se
         raise ConfigurationError(
             "say what to load: --data FILE, or --user USER and the --url of a store"
         )
+    if source is not None and ":" not in source:
+        raise ConfigurationError(
+            f"{source} is no file that ends in {' or '.join(FILES)}, and no URL of a store"
+        )
     given = common if source is None else replace(common, url=source)
     config = given.load()
     name = f"messages in {redact_url(config.conversation.url)}"
@@ -267,7 +272,10 @@ def _sizes(given: str | None, data: Dataset, *, quick: bool) -> tuple[int, ...]:
     every = len(data.vectors)
     wanted = _numbers(given, "--sizes", int)
     for one in wanted:
-        _within(one, "--sizes", 1, every)
+        if not 1 <= one <= every:
+            raise InvalidInputError(
+                f"--sizes must be 1 to {every:,}: so many vectors of {data.name} are no queries"
+            )
     if wanted:
         return wanted
     usual = _QUICK_SIZES if quick else _SIZES

@@ -485,8 +485,7 @@ class _Report:
 
 
 def _named(configuration: Configuration) -> Iterator[str]:
-    for part in configuration.parts:
-        yield part.shown()
+    yield from dict.fromkeys(part.shown() for part in configuration.parts)  # store and index
     yield f"billing {configuration.billing}"
     if configuration.cache is not None:
         cache = configuration.cache

@@ -95,7 +95,12 @@ def read(source: str, user_id: str | None, config: Config, *, queries: int, seed
         return _drawn(path.name, found, count=queries, seed=seed)
     if user_id is None:
         raise ConfigurationError(f"say whose {source} to take: --user USER")
-    return _drawn(source, _read_store(config, user_id), count=queries, seed=seed)
+    said = _read_store(config, user_id)
+    if len(said.vectors) < _LEAST:
+        raise InvalidInputError(
+            f"too few {source} of {user_id} to compare with: {len(said.vectors)}"
+        )
+    return _drawn(source, said, count=queries, seed=seed)
 
 
 def records(
@@ -134,7 +139,7 @@ def _drawn(name: str, found: _Found, *, count: int, seed: int) -> Dataset:
     """Return the data with as many queries as asked for, drawn by a seed."""
     vectors, asked, rng = found.vectors, found.asked, np.random.default_rng(seed)
     if len(vectors) < _LEAST:
-        raise InvalidInputError(f"{name} holds {len(vectors)} vectors: too few to compare with")
+        raise InvalidInputError(f"too few vectors to compare with in {name}: {len(vectors)}")
     if asked is not None:
         if asked.shape[1] != vectors.shape[1]:
             raise InvalidInputError(
@@ -202,17 +207,24 @@ def _read_jsonl(path: Path) -> _Found:
     asked: list[Any] = []
     texts: list[str] = []
     sessions: list[str] = []
+    lengths: dict[int, str] = {}
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            record = _record(line, f"{path.name}, line {number}")
+            where = f"{path.name}, line {number}"
+            record = _record(line, where)
+            if isinstance(record["vector"], list):
+                lengths.setdefault(len(record["vector"]), where)
             if record.get("query") is True:
                 asked.append(record["vector"])
                 continue
             rows.append(record["vector"])
             texts.append(str(record.get("text", "")))
             sessions.append(str(record.get("session", "")))
+    if len(lengths) > 1:
+        (first, _), (other, where), *_ = lengths.items()
+        raise InvalidInputError(f"{where} has {other} numbers, the lines before have {first}")
     return _Found(
         _matrix(rows, f"{path.name}: the vectors"),
         _matrix(asked, f"{path.name}: the queries") if asked else None,
@@ -227,7 +239,7 @@ def _record(line: str, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or "vector" not in record:
-        raise InvalidInputError(f"{where} is no JSON object with a vector")
+        raise InvalidInputError(f'{where} is no JSON object with a "vector"')
     return dict(record)  # pyright: ignore[reportUnknownArgumentType] - any JSON
 
 

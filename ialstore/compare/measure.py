@@ -20,7 +20,7 @@ from ialstore.compare.footprint import estimated_bytes, file_bytes, process_byte
 from ialstore.compare.intervals import interval
 from ialstore.compare.model import Calls, Index, Journal, Load, Recall, Search, Size
 from ialstore.compare.truth import Truth
-from ialstore.errors import DeadlineExceededError
+from ialstore.errors import DeadlineExceededError, IalStoreError
 from ialstore.url import redact_url
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def measure(
     truths: dict[int, Truth] = {}
     todo: list[_Measuring] = []
     for subject in subjects:
-        with subject.open() as index:
+        with _named(subject.name), subject.open() as index:
             found = Index(
                 name=subject.name,
                 url=redact_url(subject.config.vector.url),
@@ -125,7 +125,18 @@ def measure(
                 todo.append(one)
     done.total = sum(one.steps for one in todo)
     for one in todo:
-        one.run()
+        with _named(one.subject.name):
+            one.run()
+
+
+@contextmanager
+def _named(name: str) -> Generator[None]:
+    """Let errors say which index they are of."""
+    try:
+        yield
+    except IalStoreError as error:
+        error.args = (f"{name}: {error}",)
+        raise
 
 
 class _Done:

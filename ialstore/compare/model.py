@@ -234,17 +234,18 @@ class Journal:
         """Begin an index, or go on with one.
 
         Raises:
-            ConfigurationError: its name stands for another one.
+            ConfigurationError: its name stands for another one, of which something was measured.
         """
         for one in self.run.indexes:
             if one.name == index.name:
-                if one.url != index.url:
+                if one.url != index.url and one.sizes:
                     raise ConfigurationError(
                         f"{self.path} measured {one.name} at {one.url}, not at {index.url}; give "
                         "it another name: NAME=URL"
                     )
-                return
-        self.run = replace(self.run, indexes=(*self.run.indexes, index))
+                index = replace(index, sizes=one.sizes)
+        others = (one for one in self.run.indexes if one.name != index.name)
+        self.run = replace(self.run, indexes=(*others, index))
 
     def put(self, name: str, size: Size) -> None:
         """Keep what was measured of a size, also if the program ends now."""

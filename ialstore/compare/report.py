@@ -283,10 +283,12 @@ def _notes(run: Run, asked: Asked, prices: Prices) -> Iterator[str]:
         f"Data: {basis.data}, {basis.dimension} numbers a vector, {basis.queries} queries for "
         f"{asked.k} hits, metric {basis.metric}, seed {basis.seed}."
     )
-    yield (
-        f"Latency is that of this machine and of what it reached, and {asked.delay_ms:g} ms for "
-        "each request that had to wait for another one."
+    added = (
+        f"with {asked.delay_ms:g} ms added for each round trip"
+        if asked.delay_ms
+        else "no delay added"
     )
+    yield f"Latency is that of this machine and of what it reached, {added}."
     yield (
         f"Workload: {workload.users:,} users, each with as many vectors as measured, "
         f"{amount(workload.searches_per_day)} searches and {amount(workload.upserts_per_day)} "

@@ -22,6 +22,8 @@ __all__ = ["Crossing", "crossings", "verdict"]
 
 _LEAST_SEARCHES = 0.001
 _MOST_SEARCHES = 1_000_000.0
+_LESS = 1 - 1e-9
+"""What is not less by rounding alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,10 @@ class Crossing:
 def crossings(
     found: Sequence[Figures], costs: Sequence[Cost], workload: Workload
 ) -> list[Crossing]:
-    """Return the break-even points of the indexes that find enough, over vectors and searches."""
+    """Return the break-even points of the indexes that find enough, over vectors and searches.
+
+    A point at which another index is cheaper than both is none.
+    """
     able = _able(found, costs)
     return [*_over_vectors(able), *_over_searches(able, workload)]
 
@@ -125,7 +130,7 @@ def _work(one: Figures) -> str:
     if calls.read_units:
         return f"at {amount(calls.read_units)} read units a search (effort {effort})"
     if calls.requests:
-        return f"in {amount(one.chosen.round_trips)} round trips a search (effort {effort})"
+        return f"in {_counted(one.chosen.round_trips, 'round trip')} a search (effort {effort})"
     way = "by exact search" if one.index.exact else f"at effort {effort}"
     return f"in this process, {way}, in {amount(one.chosen.latency.p50_ms)} ms (p50)"
 
@@ -226,11 +231,21 @@ def _over_vectors(able: Mapping[int, Mapping[str, Cost]]) -> Iterator[Crossing]:
             at = break_even(*curves)
             if at is None:
                 continue
+            month = _between(curves[0], at)
+            if any(cost < month * _LESS for cost in _there(able, at)):
+                continue
             is_first = curves[0][0][1] < curves[1][0][1]
             below, above = (one, other) if is_first else (other, one)
-            yield Crossing(
-                below=below, above=above, over="vectors", at=at, month=_between(curves[0], at)
-            )
+            yield Crossing(below=below, above=above, over="vectors", at=at, month=month)
+
+
+def _there(able: Mapping[int, Mapping[str, Cost]], at: float) -> Iterator[float]:
+    """Yield what each index costs between two sizes, where it is able at both."""
+    less = max((size for size in able if size <= at), default=min(able))
+    more = min((size for size in able if size >= at), default=max(able))
+    for name in able[less].keys() & able[more].keys():
+        curve = [(float(size), able[size][name].month or 0.0) for size in (less, more)]
+        yield _between(curve, at) if all(cost for _, cost in curve) else 0.0
 
 
 def _over_searches(
@@ -253,13 +268,16 @@ def _over_searches(
             at = (start[1] - start[0]) / (slope[0] - slope[1])
             if not _LEAST_SEARCHES <= at <= _MOST_SEARCHES:
                 continue
+            month = start[0] + slope[0] * at
+            if any(cost.month_at(at, workload) < month * _LESS for cost in by_name.values()):
+                continue
             below, above = (one, other) if start[0] < start[1] else (other, one)
             yield Crossing(
                 below=below,
                 above=above,
                 over="searches",
                 at=at,
-                month=start[0] + slope[0] * at,
+                month=month,
                 vectors=first.vectors,
             )
 
@@ -299,16 +317,21 @@ def _latency(found: Sequence[Figures], delay_ms: float) -> Iterator[str]:
     for one in remote:
         yield (
             f"At {_vectors(one)} a search of {one.index.name} makes "
-            f"{amount(one.chosen.search.calls.requests)} requests in "
-            f"{amount(one.chosen.round_trips)} round trips: p50 "
+            f"{_counted(one.chosen.search.calls.requests, 'request')} in "
+            f"{_counted(one.chosen.round_trips, 'round trip')}: p50 "
             f"{amount(one.chosen.latency.p50_ms)} ms, p95 {amount(one.chosen.latency.p95_ms)} ms"
             + (f", with {delay_ms:g} ms added for each round trip." if delay_ms else ".")
         )
     if remote and not delay_ms:
         yield (
-            f"No delay was added: where {listed([one.index.name for one in remote])} stands for "
-            "a service that is further away, such as an emulator does, add --delay."
+            f"No delay was added: where {listed([one.index.name for one in remote])} "
+            f"{'stands' if len(remote) == 1 else 'stand'} for a service that is further away, "
+            "such as an emulator does, add --delay."
         )
+
+
+def _counted(number: float, what: str) -> str:
+    return f"{amount(number)} {what}{'' if number == 1 else 's'}"
 
 
 def _vectors(one: Figures) -> str:

@@ -110,8 +110,10 @@ def _changes(pricer: Pricer, configuration: Configuration) -> Iterator[_Change]:
                         choice.gives_up if number > rank else "",
                         configuration.with_option(place, choice.option, other),
                     )
-    if any(part.choices for part in configuration.parts):  # what is billed by the unit has some
+    billed = [part for part in configuration.parts if part.choices]  # what takes units has some
+    if billed and not all(one.is_on_demand_only for one in pricer.estimates(configuration)):
         yield from _billings(configuration)
+    if any(part.kind == "conversation" for part in billed):
         yield from _caches(pricer, configuration)
 
 

@@ -242,6 +242,17 @@ def test_another_comparison_is_not_mixed_in(run: Run, vectors: str) -> None:
     assert "measured two at sqlite:///x.db, not at sqlite:///y.db" in moved.err
 
 
+def test_an_index_that_failed_is_named_and_may_be_put_right(run: Run, vectors: str) -> None:
+    with open_index("sqlite:///x.db", IndexSpec(3)) as index:
+        index.upsert("alice", [replace(ALICE, vector=np.ones(3))])
+    asked = ["compare", "one=memory:", "--data", vectors, *SMALL]
+    failed = run(*asked, "two=sqlite:///x.db")
+    assert failed.code == ExitCode.USAGE
+    assert failed.err.startswith("error: two: the index was made for IndexSpec(dimension=3")
+    assert run(*asked, "two=sqlite:///y.db").code == 0
+    assert [one["url"] for one in written()["indexes"]] == ["memory:", "sqlite:///y.db"]
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -337,6 +348,8 @@ def test_messages_of_a_store_are_embedded(
     told = written()
     assert told["basis"]["data"] == "messages in sqlite:///chat.db"
     assert told["asked"]["sizes"] == [3]
+    asked[-1] = "nobody"
+    assert f"too few messages in {chat} of nobody to compare with: 0" in run(*asked, *where).err
 
 
 def lines(*records: Any) -> str:
@@ -365,18 +378,23 @@ def test_each_metric_has_its_own_truth(run: Run, vectors: str) -> None:
 
 
 BROKEN = {
-    "no json": ("a.jsonl", "{", "a.jsonl, line 1 is no JSON object with a vector"),
-    "no vector": ("a.jsonl", '{"text": "x"}', "line 1 is no JSON object with a vector"),
-    "no object": ("a.jsonl", "[1]", "line 1 is no JSON object with a vector"),
-    "lengths": ("a.jsonl", '{"vector": [1]}\n{"vector": [1, 2]}', "rows of the same length"),
+    "no json": ("a.jsonl", "{", 'a.jsonl, line 1 is no JSON object with a "vector"'),
+    "no vector": ("a.jsonl", '{"text": "x"}', 'line 1 is no JSON object with a "vector"'),
+    "no object": ("a.jsonl", "[1]", 'line 1 is no JSON object with a "vector"'),
+    "lengths": (
+        "a.jsonl",
+        '{"vector": [1]}\n\n{"vector": [1, 2]}',
+        "a.jsonl, line 3 has 2 numbers, the lines before have 1",
+    ),
+    "depths": ("a.jsonl", '{"vector": [[1], [1, 2]]}', "rows of the same length"),
     "texts": ("a.jsonl", '{"vector": ["a"]}\n{"vector": ["b"]}', "must be rows of numbers"),
     "empty": ("a.jsonl", "", "must be rows of numbers"),
     "huge": ("a.jsonl", '{"vector": [1e300]}\n{"vector": [1]}', "must be finite as float32"),
-    "one": ("a.jsonl", '{"vector": [1]}', "a.jsonl holds 1 vectors: too few"),
+    "one": ("a.jsonl", '{"vector": [1]}', "too few vectors to compare with in a.jsonl: 1"),
     "queries": (
         "a.jsonl",
         '{"vector": [1]}\n{"vector": [2]}\n{"vector": [1, 2], "query": true}',
-        "queries of 2 numbers, vectors of 1",
+        "a.jsonl, line 3 has 2 numbers, the lines before have 1",
     ),
     "no npz": ("a.npz", "abc", "a.npz is no npz of plain arrays"),
     "no file": ("b.npz", None, "b.npz"),
@@ -398,9 +416,13 @@ def test_data_that_can_not_be_used_is_refused(run: Run, name: str) -> None:
     [
         ({"other": np.ones((3, 2))}, "has no array vectors or base or turn_vectors"),
         ({"vectors": np.ones((3, 2)), "texts": np.array(["a"])}, "1 texts for 3 vectors"),
+        (
+            {"vectors": np.ones((3, 2)), "queries": np.ones((3, 1))},
+            "queries of 1 numbers, vectors of 2",
+        ),
         ({"vectors": np.array([{}, {}])}, "a.npz is no npz of plain arrays"),
     ],
-    ids=["names", "texts", "pickles"],
+    ids=["names", "texts", "queries", "pickles"],
 )
 def test_an_npz_that_can_not_be_used_is_refused(
     run: Run, arrays: dict[str, Any], complaint: str
@@ -416,9 +438,12 @@ def test_an_npz_that_can_not_be_used_is_refused(
 WRONG = {
     "one index": (["memory:"], "name two indexes or more"),
     "the same twice": (["memory:", "memory:"], "two indexes are called memory:; write NAME=URL"),
-    "too many vectors": (["memory:", "sqlite:///x.db", "--sizes", "101"], "--sizes must be 1 to"),
+    "too many vectors": (
+        ["memory:", "sqlite:///x.db", "--sizes", "101"],
+        "--sizes must be 1 to 100: so",
+    ),
     "no numbers": (["memory:", "sqlite:///x.db", "--sizes", "a"], "--sizes must be numbers"),
-    "effort": (["memory:", "sqlite:///x.db", "--effort", "2"], "--effort must be"),
+    "effort": (["memory:", "sqlite:///x.db", "--effort", "2"], "--effort must be above 0"),
     "k": (["memory:", "sqlite:///x.db", "--k", "0"], "--k must be 1 to 1,000"),
     "no index": (["memory:", "a=conf.toml"], "conf.toml: no vector index is configured"),
     "prices": (["memory:", "sqlite:///x.db", "--prices", "p.toml"], "p.toml"),
@@ -441,6 +466,9 @@ def test_wrong_options_are_refused(run: Run, vectors: str, name: str) -> None:
 def test_data_has_to_be_named(run: Run) -> None:
     asked = ["compare", "memory:", "sqlite:///x.db"]
     assert "say what to load" in run(*asked).err
+    for file in ("turns.csv", "chat.db"):
+        told = run(*asked, "--data", file).err
+        assert f"{file} is no file that ends in .npz or .jsonl, and no URL of a store" in told
     assert (
         "say whose messages in sqlite:///c.db to take: --user USER"
         in run(*asked, "--data", "sqlite:///c.db").err

@@ -85,6 +85,19 @@ def test_what_a_backend_is_not_certain_of_is_said(run: Run) -> None:
     assert "upper bound" in run("cost", url, *SMALL, "--json").json["notes"][0]
 
 
+def test_an_option_that_changes_the_price_is_shown_and_advised(run: Run) -> None:
+    document = run("cost", "dynamodb-vector://app-", *SMALL, "--json").json
+    assert document["configuration"]["urls"] == ["dynamodb-vector://app-"]
+    changes = [one["change"] for one in document["advice"]]
+    assert changes == ["dynamodb-vector strong_reads=false"], "it is only billed on demand"
+    shown = run("cost", "dynamodb-vector://app-?strong_reads=false", *SMALL).out
+    assert "\ndynamodb-vector://app-?strong_reads=false\nbilling" in shown
+
+
+def test_one_url_of_a_store_and_an_index_is_shown_once(run: Run) -> None:
+    assert run("cost", "sqlite:///m.db", *SMALL).out.count("sqlite:///m.db\n") == 1
+
+
 def test_a_layout_of_which_nothing_is_predicted_is_refused(run: Run) -> None:
     result = run("cost", "lsh+dynamodb://app-?layout=packed", *SMALL)
     assert result.code == ExitCode.USAGE

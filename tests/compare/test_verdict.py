@@ -204,6 +204,30 @@ def test_what_costs_nothing_crosses_nothing() -> None:
     assert result.crossings == ()
 
 
+def test_no_two_break_even_where_a_third_is_cheaper() -> None:
+    gsi = billed("gsi", (1000, 0.97, 9.0), (10_000, 0.96, 600.0))
+    assert {(one.below, one.above) for one in report(gsi, FAISS).crossings} == {("gsi", "faiss")}
+    cheap = billed("cheap", (1000, 0.97, 1.0), (10_000, 0.96, 2.0))
+    both = {"gsi", "faiss"}
+    points = report(gsi, FAISS, cheap).crossings
+    assert not [one for one in points if {one.below, one.above} == both]
+    assert {(one.below, one.above, one.over) for one in points} == {("cheap", "faiss", "searches")}
+
+
+def test_no_two_break_even_where_a_third_is_free() -> None:
+    gsi = billed("gsi", (1000, 0.97, 9.0), (10_000, 0.96, 600.0))
+    sizes = (size(one, search(0.99), stored_bytes=None) for one in (1000, 10_000))
+    free = table("free", *(replace(one, upserts=calls()) for one in sizes))
+    figures = {**PRICES.figures, "hosts.small": price(0.0, 2)}
+    points = report(
+        gsi,
+        billed("dear", (1000, 0.97, 90.0), (10_000, 0.96, 91.0)),
+        free,
+        prices=replace(PRICES, figures=figures),
+    ).crossings
+    assert points == ()
+
+
 def test_growth_is_told_of_what_is_billed() -> None:
     told = one_of(said(PACKED, FAISS), "times the vectors")
     assert told == (
@@ -221,6 +245,7 @@ def test_latency_is_told_of_services_with_the_delay() -> None:
     )
     assert "No delay was added" in " ".join(said(PACKED, FAISS))
     assert "where packed stands for" in " ".join(said(PACKED, FAISS))
+    assert "where packed and gsi stand for" in " ".join(said(PACKED, billed("gsi", (9, 1.0, 9.0))))
     assert "delay" not in " ".join(said(FAISS))
 
 

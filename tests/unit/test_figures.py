@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -52,7 +53,8 @@ def figures() -> Iterator[ModuleType]:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         yield module
-        sys.modules.pop("_report", None)
+        for name in ("_pictures", "_report"):
+            sys.modules.pop(name, None)
 
 
 def unmarked(page: str) -> set[str]:
@@ -161,6 +163,33 @@ def test_the_page_of_results_is_of_these_results(figures: ModuleType) -> None:
     assert f'content="{figures.Results().digest}"' in page, "run make figures"
 
 
+def test_pictures_are_of_these_results(figures: ModuleType) -> None:
+    kept = {path.name: path.read_text(encoding="utf-8") for path in RESULTS.glob("*.svg")}
+    made = {name: digest for name, digest, *_ in figures.Results().pictures()}
+    assert set(kept) == set(made), "run make figures, and delete what no result draws"
+    stale = [name for name in made if made[name] not in kept[name]]
+    assert not stale, f"run make figures: {stale}"
+
+
+def test_a_picture_of_lines_shows_what_it_is_to_show(figures: ModuleType, tmp_path: Path) -> None:
+    def svg(*rows: list[Any]) -> str:
+        table = {"title": "Sizes", "columns": ["who", "bytes", "us", "cold"], "rows": [*rows]}
+        kept = {**RESULT, "tables": {"sizes": table}, "pictures": [LINES]}
+        (tmp_path / "speed.json").write_text(json.dumps(kept), encoding="utf-8")
+        ((name, _, made, lines),) = figures.Results(tmp_path).pictures()
+        assert name == "speed-growth.svg"
+        text: str = figures.drawn(made, lines)
+        return text
+
+    shown = [["we", 10, 1.0, "no"], ["we", 100, 2.0, "no"], ["they", 10, 3.0, "no"]]
+    text = svg(*shown)
+    ET.fromstring(text)  # noqa: S314 - of our own making
+    assert text == svg(*reversed(shown)), "the order of rows says nothing"
+    assert text == svg(*shown, ["we", 50, 9.0, "yes"]), "it is not to be shown"
+    assert text == svg(*shown, ["we", 0, 9.0, "no"], ["they", 50, None, "no"]), "it has no place"
+    assert text != svg(*shown, ["they", 50, 9.0, "no"])
+
+
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
 def test_results_say_how_to_get_them_and_nothing_of_the_machine(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
@@ -198,4 +227,15 @@ RESULT: dict[str, Any] = {
     "figures": {"least": 1.5},
     "tables": {"calls": {"title": "Calls", "columns": ["call", "us"], "rows": [["read", 1234.2]]}},
     "pictures": [],
+}
+
+LINES: dict[str, Any] = {
+    "table": "sizes",
+    "name": "growth",
+    "series": "who",
+    "x": "bytes",
+    "y": "us",
+    "order": ["we", "they"],
+    "only": {"cold": "no"},
+    "least_y": 0.0,
 }

@@ -14,7 +14,7 @@ from ialstore_backends.dynamodb.parallel import SideBySide
 from ialstore_backends.dynamodb.table import DRIVERS
 from ialstore_backends.dynamodb_embeddings.index import EmbeddingTableIndex
 from ialstore_backends.dynamodb_embeddings.table import Chunks, EmbeddingTable
-from ialstore_backends.dynamodb_vector.options import VectorOptions
+from ialstore_backends.dynamodb_vector.options import CHOICES, VectorOptions
 from ialstore_backends.dynamodb_vector.policy import policy
 from ialstore_backends.dynamodb_vector.rows import VectorRows
 from ialstore_backends.dynamodb_vector.table import MAX_K, TABLE, vector_index
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
     from ialstore.component import Access, StoreSettings
-    from ialstore.estimate import Estimate, Workload
+    from ialstore.estimate import Choice, Estimate, Workload
     from ialstore.url import StoreURL
     from ialstore.vector_model import IndexSpec
 
@@ -54,6 +54,7 @@ class DynamoVectorIndex(EmbeddingTableIndex):
         max_k=MAX_K,
     )
     OPTIONS: ClassVar[type[Any] | None] = VectorOptions
+    COST_CHOICES: ClassVar[tuple[Choice, ...]] = CHOICES
 
     def __init__(
         self,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from ialstore.errors import InvalidInputError
+from ialstore.estimate import Choice
 from ialstore_backends.dynamodb.options import TableOptions
 
-__all__ = ["VectorOptions"]
+__all__ = ["CHOICES", "VectorOptions"]
 
 _MOST_CHUNKS: Final = 100
 _LONGEST_LAG_SECONDS: Final = 86_400
@@ -41,3 +42,9 @@ class VectorOptions(TableOptions):
             raise InvalidInputError(f"chunks must be 1 to {_MOST_CHUNKS}")
         if not 1 <= self.lag_seconds <= _LONGEST_LAG_SECONDS:
             raise InvalidInputError(f"lag_seconds must be 1 to {_LONGEST_LAG_SECONDS}")
+
+
+CHOICES: Final = (
+    Choice("strong_reads", ("true", "false"), "searches that see what was just written"),
+)
+"""Options that change what the table costs."""
