@@ -46,10 +46,19 @@ class TestDynoxide(VectorIndexSuite):
         return lambda _: None
 
 
+@pytest.mark.usefixtures("by_codes")
 class TestPacked(VectorIndexSuite):
-    """The layout ``packed``."""
+    """The layout ``packed``, by codes."""
 
     MACHINE_SHARE = 1 / 15
+
+    @pytest.fixture
+    def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
+        return opener(prefix, dynoxide, layout="packed", chunks=2)
+
+
+class TestPackedAsItIsCheaper(FiltersChapter, SearchChapter):
+    """The same; of users of few vectors, searches read all rows."""
 
     @pytest.fixture
     def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:

@@ -38,6 +38,7 @@ KILLS = 0.006
 TRIES_OF_A_PLANT = 12
 
 Rewrite = Callable[[str, dict[str, Any]], None]
+pytestmark = pytest.mark.usefixtures("by_codes")
 
 
 class Killed(BaseException):

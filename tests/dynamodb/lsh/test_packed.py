@@ -44,6 +44,7 @@ from tests.dynamodb.iam import allows
 SPEC = spec_of("cosine")
 EVENTUAL = Consistency.EVENTUAL
 CODES = {"user_chunk": {"S": f"{USER}#@"}}
+pytestmark = pytest.mark.usefixtures("by_codes")
 
 Open = Callable[..., LshDynamoIndex]
 

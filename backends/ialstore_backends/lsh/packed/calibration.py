@@ -106,8 +106,19 @@ def calibrate(
         return cells + sum(int((case.windows[:most] <= window).sum()) for case in cases)
 
     share = min(_SHARES, key=reads)
+    window = delta(1 + recall - share)
+    rows, rows_of_twice = (
+        float(np.mean([(case.windows[: most * width] <= window * width).sum() for case in cases]))
+        for width in (1, 2)
+    )
     return Calibration(
-        alpha, least_hits(share), delta(1 + recall - share), delta(recall_of_all), most
+        alpha,
+        least_hits(share),
+        window,
+        delta(recall_of_all),
+        most,
+        rows,
+        math.log2(rows_of_twice / rows),
     )
 
 

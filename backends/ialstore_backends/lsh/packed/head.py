@@ -44,7 +44,7 @@ NEIGHBOURS: Final = 10
 
 _FORMAT: Final = 1
 _LARGEST: Final = 127
-_FIXED: Final = struct.Struct("<BBHQIIIfffffH")  # no padding; the arrays follow
+_FIXED: Final = struct.Struct("<BBHQIIIfffffHffI")  # no padding; the arrays follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,8 @@ class Calibration:
         delta: how far below the k-th best an estimate may lie and still be looked at.
         delta_of_all: the same when no cell is left out; less, for nothing was lost before.
         most: rows looked at for ten hits, at most.
+        rows: looked at for ten hits, on the mean.
+        growth: rows looked at grow by the width of the window to this power.
     """
 
     alpha: float
@@ -64,6 +66,8 @@ class Calibration:
     delta: float
     delta_of_all: float
     most: int
+    rows: float = 0.0
+    growth: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +99,7 @@ class Facts:
         flat: whether the cells are read with the head, all of them.
         mean: near that of the rotated vectors, as ``stored_mean`` returns it.
         calibration: thresholds.
+        row_bytes: of a row, on the mean, when everything was encoded; 0 where that is unknown.
     """
 
     layout: EntryFormat
@@ -106,6 +111,7 @@ class Facts:
     flat: bool
     mean: Floats
     calibration: Calibration
+    row_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,6 +148,9 @@ def encode_head(facts: Facts, cells: Cells) -> bytes:
         facts.calibration.delta,
         facts.calibration.delta_of_all,
         facts.calibration.most,
+        facts.calibration.rows,
+        facts.calibration.growth,
+        facts.row_bytes,
     )
     return b"".join([fixed, mean.tobytes(), table.tobytes()])
 
@@ -160,7 +169,9 @@ def decode_head(data: bytes, layout: EntryFormat) -> Head:
     start = _FIXED.size + layout.dimension
     if len(data) < start or (len(data) - start) % kind.itemsize:
         raise CorruptError("the head of a user's vectors is damaged; run optimize")
-    _, flat, epoch, version, segment, count, encoded, scale, *thresholds = _FIXED.unpack_from(data)
+    _, flat, epoch, version, segment, count, encoded, scale, *thresholds, row_bytes = (
+        _FIXED.unpack_from(data)
+    )
     mean = _mean(scale, np.frombuffer(data, np.int8, layout.dimension, _FIXED.size))
     table = np.frombuffer(data, kind, offset=start)
     entries = np.zeros(len(table), centroids.dtype)
@@ -168,7 +179,18 @@ def decode_head(data: bytes, layout: EntryFormat) -> Head:
         entries[name] = table[name]
     calibration = Calibration(*thresholds)
     return Head(
-        Facts(layout, epoch, version, segment, count, encoded, bool(flat), mean, calibration),
+        Facts(
+            layout,
+            epoch,
+            version,
+            segment,
+            count,
+            encoded,
+            bool(flat),
+            mean,
+            calibration,
+            row_bytes,
+        ),
         CellTable(
             Codes(centroids, entries),
             decode_magnitudes(table["spread"]),

@@ -43,7 +43,7 @@ class PackedLayout:
         self._cache = CodeCache(cache_bytes)
         self._reader = PackedReader(table, tail, self._cache)
         self._writer = PackedWriter(table, tail, self._reader)
-        self._searcher = PackedSearch(table.spec)
+        self._searcher = PackedSearch(table.spec, table.row_keys.count)
         self._maintenance = PackedMaintenance(table, tail, self._reader, self._writer)
 
     @property

@@ -17,6 +17,7 @@ import numpy as np
 from ialstore.errors import CorruptError
 from ialstore.model import OptimizeReport
 from ialstore_backends.dynamodb.rows import is_live
+from ialstore_backends.dynamodb.sizes import item_bytes
 from ialstore_backends.lsh.packed.codes import directions
 from ialstore_backends.lsh.packed.entries import (
     are_dead,
@@ -63,10 +64,19 @@ class _Done:
     progress: Progress
     rows: int = 0
     removed: int = 0
+    kept: int = 0
+    kept_bytes: int = 0
 
-    def add(self, rows: int, removed: int) -> None:
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row that was kept, on the mean."""
+        return -(-self.kept_bytes // max(self.kept, 1))
+
+    def add(self, rows: int, removed: int, kept: Sequence[Item]) -> None:
         self.rows += rows
         self.removed += removed
+        self.kept += len(kept)
+        self.kept_bytes += sum(item_bytes(row, is_wire=True) for row in kept)
         self.progress(self.rows, None)
 
 
@@ -233,6 +243,7 @@ class PackedMaintenance:
             None if stored.head is None else stored.head.head,
             version=version,
             segment=0,
+            row_bytes=done.row_bytes,
             key_bytes=self._tail.key_bytes(user_id),
         )
         new = decode_head(made.head, self._layout)
@@ -380,9 +391,10 @@ class PackedMaintenance:
                         if "metadata" not in row
                     ],
                 )
-                done.add(len(batch), removed)
+                kept = [row for row in batch if "metadata" in row and is_live(row, op.now)]
+                done.add(len(batch), removed, kept)
                 op.renew()
-                yield [row for row in batch if "metadata" in row and is_live(row, op.now)]
+                yield kept
 
     def _drop_counter(self, op: Operation, row: Item) -> bool:
         op.renew()

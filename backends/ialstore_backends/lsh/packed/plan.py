@@ -2,11 +2,14 @@
 
 Rows decide on score, text, expiry and filters; codes only on which rows are read. Where fewer than
 k are found among the codes of the cells read, the others are read as well: a search is short only
-where there is no more. With the whole effort, every row is read, and the search is exact.
+where there is no more. With the whole effort every row is read, and the search is exact; as well
+where that is cheaper, for a row read alone costs a read of 4 KB, and rows read by a query cost what
+their bytes come to.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -18,7 +21,13 @@ from ialstore_backends._exact import ExactMatrix
 from ialstore_backends.lsh.packed.codes import prepare
 from ialstore_backends.lsh.packed.entries import LAST_HOUR, hour_of, session_code
 from ialstore_backends.lsh.packed.rows import packed_records
-from ialstore_backends.lsh.packed.searching import Filter, Search, cells_to_read, rank
+from ialstore_backends.lsh.packed.searching import (
+    Filter,
+    Search,
+    cells_to_read,
+    expected_rows,
+    rank,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +42,8 @@ __all__ = ["MIN_RECALL", "Found", "PackedSearch", "Source"]
 MIN_RECALL: Final = 0.9
 _ROLE_CODE: Final = {role: code for code, role in enumerate(Role)}
 _TRIES: Final = 6
+_READ_BYTES: Final = 4096
+_ROW_BYTES: Final = 512  # besides the vector, where no head says how many there are
 _MORE: Final = 8  # times as many keys are ranked when all that were have been looked at
 
 
@@ -86,32 +97,60 @@ class Found:
 
 
 class PackedSearch:
-    """Searches the vectors of a user."""
+    """Searches the vectors of a user.
 
-    def __init__(self, spec: IndexSpec) -> None:
+    Args:
+        spec: of the index.
+        chunks: partitions that rows are spread over.
+    """
+
+    def __init__(self, spec: IndexSpec, chunks: int) -> None:
         self._spec = spec
+        self._chunks = chunks
 
     def run(self, source: Source, query: SearchQuery, now: int) -> Found:
         """Return the nearest; see ``VectorIndex._search``."""
         if query.effort == 1:
-            rows = source.all(query.user_id, query.lower, query.upper)
-            matrix = ExactMatrix(self._spec)
-            _put(matrix, packed_records(rows, self._spec))
-            return Found(matrix.search(query, now), "rows", rows=len(rows))
+            return self._exact(source, query, now)
         snapshot = source.snapshot(query.user_id)
         for _ in range(_TRIES):
-            found = _Run(self._spec, source, query, now, snapshot).found()
+            run = _Run(self._spec, source, query, now, snapshot, self._chunks)
+            try:
+                found = run.found()
+            except _DearerError:
+                run.keep()
+                return self._exact(source, query, now, cells=run.cells)
             if found is not None:
                 return found
             snapshot = source.fresh(query.user_id)
         raise UnavailableError("the codes of the user are being rewritten", retryable=True)
 
+    def _exact(self, source: Source, query: SearchQuery, now: int, cells: int = 0) -> Found:
+        rows = source.all(query.user_id, query.lower, query.upper)
+        matrix = ExactMatrix(self._spec)
+        _put(matrix, packed_records(rows, self._spec))
+        return Found(matrix.search(query, now), "rows", cells=cells, rows=len(rows))
+
+
+class _DearerError(Exception):
+    """To go on by codes is dearer than to read all rows."""
+
 
 class _Run:
-    """One search of one snapshot, which grows by cells."""
+    """One search of one snapshot, which grows by cells.
 
-    def __init__(
-        self, spec: IndexSpec, source: Source, query: SearchQuery, now: int, snapshot: Snapshot
+    Attributes:
+        cells: that were read.
+    """
+
+    def __init__(  # noqa: PLR0917 - all of one search
+        self,
+        spec: IndexSpec,
+        source: Source,
+        query: SearchQuery,
+        now: int,
+        snapshot: Snapshot,
+        chunks: int,
     ) -> None:
         self._source = source
         self._query = query
@@ -125,22 +164,56 @@ class _Run:
         )
         self._matrix = ExactMatrix(spec)
         self._fetched: set[int] = set()
-        self._cells = 0
+        self._chunks = chunks
+        self.cells = 0
 
     def found(self) -> Found | None:
-        """Return what is found; None if cells were there no longer."""
+        """Return what is found; None if cells were there no longer.
+
+        Raises:
+            _DearerError: reading all rows is cheaper.
+        """
+        self._foresee()
         if not self._read_likely_cells():
             return None
         ranking, examined = self._look()
-        # Users of more cells than a search reads at least: those of benchmarks/packed_units.py.
-        while (  # pragma: no cover - as said above
-            len(ranking.places) < self._query.k and not self._snapshot.is_complete
-        ):
+        while len(ranking.places) < self._query.k and not self._snapshot.is_complete:
             if not self._read(self._others()):
                 return None
             ranking, examined = self._look()
+        self.keep()
+        return Found(ranking, "codes", examined, self.cells, len(self._fetched))
+
+    def keep(self) -> None:
+        """Hold what was read for the next search."""
         self._source.keep(self._query.user_id, self._snapshot)
-        return Found(ranking, "codes", examined, self._cells, len(self._fetched))
+
+    def _foresee(self) -> None:
+        """Look at the head before cells are read, where no filter may leave little to be read."""
+        head, search = self._snapshot.head, self._search
+        if head is None or self._snapshot.is_complete or search.chosen != Filter(now=self._now):
+            return
+        wanted = cells_to_read(head, search, self._snapshot.held)
+        nbytes = head.cells.sizes[wanted] * self._snapshot.layout.nbytes
+        reads = int(np.ceil(nbytes / _READ_BYTES).sum())
+        self._compare(expected_rows(head, search), reads)
+
+    def _compare(self, rows: int, reads: int = 0) -> None:
+        """Raise ``_DearerError`` if so many rows, and other reads of 4 KB, are dearer than all."""
+        snapshot, chosen = self._snapshot, self._search.chosen
+        head = snapshot.head
+        count = len(snapshot.view)
+        nbytes = _ROW_BYTES + self._snapshot.layout.dimension
+        if head is not None:
+            count = max(count, head.facts.count)
+            nbytes = head.facts.row_bytes or nbytes
+        hours = Filter(first_hour=chosen.first_hour, last_hour=chosen.last_hour)
+        if hours != Filter():
+            count = math.ceil(count * snapshot.view.share(hours))
+        # Half a read is lost at the end of each partition.
+        of_each = max(1.0, count * nbytes / self._chunks / _READ_BYTES + 0.5)
+        if rows * -(-nbytes // _READ_BYTES) + reads > self._chunks * of_each:
+            raise _DearerError
 
     def _read_likely_cells(self) -> bool:
         """Read the cells that are worth it; the share that passes shows only with their codes."""
@@ -155,7 +228,7 @@ class _Run:
                 return False
         return True
 
-    def _others(self) -> list[int]:  # pragma: no cover - as in ``found``
+    def _others(self) -> list[int]:
         head = self._snapshot.head
         count = 0 if head is None else len(head.cells.sizes)
         return [number for number in range(count) if number not in self._snapshot.held]
@@ -165,7 +238,7 @@ class _Run:
         if grown is None:
             return False
         self._snapshot = grown
-        self._cells += len(numbers)
+        self.cells += len(numbers)
         return True
 
     def _look(self) -> tuple[Ranking, int]:
@@ -185,6 +258,7 @@ class _Run:
             while keys := order.next_rows(best.examined):
                 wanted = [key for key in keys if key not in self._fetched]
                 if wanted:
+                    self._compare(len(wanted))
                     _put(self._matrix, self._source.by_keys(query.user_id, wanted))
                     self._fetched.update(wanted)
                     best = self._matrix.search(query, self._now)

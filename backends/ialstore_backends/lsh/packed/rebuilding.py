@@ -122,6 +122,7 @@ def encode_all(
     *,
     version: int,
     segment: int,
+    row_bytes: int = 0,
     key_bytes: int = _KEY_BYTES,
 ) -> Rebuilt:
     """Encode vectors anew, with a mean, bits and thresholds that fit them.
@@ -133,6 +134,7 @@ def encode_all(
         head: of the user so far.
         version: of the codes, which no other encoding of the user has.
         segment: number of the first segment whose entries are not among them.
+        row_bytes: of a row, on the mean.
         key_bytes: what an item takes besides its entries.
     """
     mean = stored_mean(rotated.mean(axis=0, dtype=np.float64).astype(np.float32))
@@ -148,6 +150,7 @@ def encode_all(
         flat=True,
         mean=mean,
         calibration=_UNKNOWN,
+        row_bytes=row_bytes,
     )
     return _written(facts, entries, residuals, key_bytes)
 

@@ -35,7 +35,16 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.packed.entries import Entries, EntryFormat, Floats
     from ialstore_backends.lsh.packed.head import Head
 
-__all__ = ["DEFAULT_EFFORT", "Filter", "Ranking", "Search", "View", "cells_to_read", "rank"]
+__all__ = [
+    "DEFAULT_EFFORT",
+    "Filter",
+    "Ranking",
+    "Search",
+    "View",
+    "cells_to_read",
+    "expected_rows",
+    "rank",
+]
 
 DEFAULT_EFFORT: Final = 0.5
 _MOSTLY: Final = 0.8  # a smaller share of rows that pass is worth a further round
@@ -220,6 +229,19 @@ def cells_to_read(
     return [cell for cell in order[:count].tolist() if cell not in held]
 
 
+def expected_rows(head: Head, search: Search) -> int:
+    """Return how many rows are to be read on the mean, before a code is looked at.
+
+    Args:
+        head: of the user.
+        search: what is searched for; without a filter.
+    """
+    thresholds = head.facts.calibration
+    wide = _width(search.effort)
+    near = thresholds.rows * math.pow(wide, thresholds.growth) * _share(search.k)
+    return math.ceil(min(max(near, search.k), head.facts.count))
+
+
 def rank(
     view: View,
     search: Search,
@@ -237,20 +259,18 @@ def rank(
         complete: whether the view has all cells.
         at_least: keys that the ranking has, as long as there are so many.
     """
-    k, effort = search.k, search.effort
+    k = search.k
     keys, estimates = _estimates(view, search)
     examined = len(keys)
-    wide = _width(effort)
     if calibration is None:
         window = _UNCALIBRATED * search.query.factor * view.large_factor
         rows = max(_UNCALIBRATED_ROWS, math.ceil(examined * _UNCALIBRATED_SHARE))
         calibration = Calibration(1.0, 0.0, window, window, rows)
-    # Few hits need more rows each: an error moves a hit past more of its neighbours.
-    share = k / NEIGHBOURS if k >= NEIGHBOURS else math.sqrt(k / NEIGHBOURS)
-    most = math.ceil(max(k, calibration.most * share * max(1.0, wide)))
+    wide = _width(search.effort)
+    most = math.ceil(max(k, calibration.most * _share(k) * max(1.0, wide)))
     delta = wide * (calibration.delta_of_all if complete else calibration.delta)
     delta *= max(1.0, 1 - _FEW_HITS * math.log10(k / NEIGHBOURS))
-    if effort == 1 and examined <= _EVERYTHING:
+    if search.effort == 1 and examined <= _EVERYTHING:
         most, delta = max(most, _EVERYTHING), math.inf
     # For rows that turn out to be gone.
     reserve = min(examined, max(most + 4 * k, at_least))
@@ -274,6 +294,14 @@ def _estimates(view: View, search: Search) -> tuple[NDArray[np.uint64], Floats]:
     if not parts:
         return np.zeros(0, np.uint64), np.zeros(0, np.float32)
     return np.concatenate([keys for keys, _ in parts]), np.concatenate([one for _, one in parts])
+
+
+def _share(k: int) -> float:
+    """Return how many times as many rows k hits need as those that thresholds are made for.
+
+    Few hits need more rows each: an error moves a hit past more of its neighbours.
+    """
+    return k / NEIGHBOURS if k >= NEIGHBOURS else math.sqrt(k / NEIGHBOURS)
 
 
 def _width(effort: float | None) -> float:
