@@ -226,9 +226,10 @@ def report_searches(report: Report, measured: dict[str, Any]) -> None:
             least_y=0.4,
         )
     )
+    report.figures["target"] = TARGET
     enough = report.table(
         "enough",
-        f"The least effort that reaches a recall of {TARGET}",
+        f"The least work that finds a recall of {TARGET}",
         "index",
         "vectors",
         "effort",

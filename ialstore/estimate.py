@@ -214,8 +214,8 @@ class Choice:
 
     Attributes:
         option: its name in the URL.
-        values: to be tried.
-        gives_up: what is lost by choosing another value than one has; empty for nothing.
+        values: to be tried; the first promises most.
+        gives_up: what is lost by choosing a later value than one has; empty for nothing.
     """
 
     option: str

@@ -348,6 +348,7 @@ class _Report:
         if self._is_metered:
             self._show_billing(out)
             self._show_capacity(out)
+        if self._advice:
             self._show_advice(out)
         prices = self._pricer.prices
         out.heading("Prices")

@@ -210,23 +210,24 @@ class _Measuring:
 
     def run(self) -> None:
         gc.collect()
-        before = process_bytes(), file_bytes(self.subject.config.vector.url)
-        with self.subject.open() as index:
-            if self.plan.setup:
-                index.setup()
-            if index.count(self.user):  # a run before this one was killed
-                index.erase(self.user)
-            try:
-                upserts, deletes = self._run(index, *before)
-            finally:
-                if not self.plan.keep:
+        memory, files = process_bytes(), file_bytes(self.subject.config.vector.url)
+        try:
+            with self.subject.open() as index:
+                if self.plan.setup:
+                    index.setup()
+                if index.count(self.user):  # a run before this one was killed
+                    index.erase(self.user)
+                upserts, deletes = self._run(index, memory)
+            stored = self._stored(files)  # a file that is open has a log beside it
+        finally:
+            if not self.plan.keep:
+                with self.subject.open() as index:
                     index.erase(self.user)
         # Last, so that what is complete is also erased.
-        self.journal.put(self.subject.name, replace(self.size, upserts=upserts, deletes=deletes))
+        complete = replace(self.size, upserts=upserts, deletes=deletes, **stored)
+        self.journal.put(self.subject.name, complete)
 
-    def _run(
-        self, index: VectorIndex, memory: int | None, files: int | None
-    ) -> tuple[Calls, Calls]:
+    def _run(self, index: VectorIndex, memory: int | None) -> tuple[Calls, Calls]:
         """Measure everything; return what is not yet in the journal, upserts and deletes."""
         load, numbers = self._load(index)
         began = time.perf_counter()
@@ -240,10 +241,13 @@ class _Measuring:
             self.journal.put(
                 self.subject.name, replace(self.size, searches=(*self.size.searches, found))
             )
-        self.journal.put(
-            self.subject.name,
-            replace(self.size, held_bytes=index.held_bytes, **self._room(load, memory, files)),
+        now = process_bytes()
+        size = replace(
+            self.size,
+            held_bytes=index.held_bytes,
+            process_bytes=None if now is None or memory is None else max(0, now - memory),
         )
+        self.journal.put(self.subject.name, size)
         return self._write(index)
 
     def _load(self, index: VectorIndex) -> tuple[Load, dict[str, int]]:
@@ -350,22 +354,19 @@ class _Measuring:
                 found.append(_calls(heard.events, time.process_time() - used))
         return found[0], found[1]
 
-    def _room(self, load: Load, memory: int | None, files: int | None) -> dict[str, Any]:
-        now, url = process_bytes(), self.subject.config.vector.url
+    def _stored(self, files: int | None) -> dict[str, Any]:
+        """Return what is stored and how that is known, given the size of the files before."""
+        url, load = self.subject.config.vector.url, self.size.load
         after = file_bytes(url)
         ways = {  # files may have room left from what was erased: then they grow too little
             "estimate": self._estimated_bytes(url),
             "files": None if after is None else after - (files or 0),
         }
         known = {way: size for way, size in ways.items() if size}
-        if not known and (written := load.write_units * _BYTES_PER_WRITE_UNIT):
-            known["units"] = int(written + load.vector_write_bytes)
+        if not known and load is not None and load.write_units:
+            known["units"] = int(load.write_units * _BYTES_PER_WRITE_UNIT + load.vector_write_bytes)
         way = max(known, key=known.__getitem__, default="")
-        return {
-            "process_bytes": None if now is None or memory is None else max(0, now - memory),
-            "stored_bytes": known.get(way),
-            "stored_by": way,
-        }
+        return {"stored_bytes": known.get(way), "stored_by": way}
 
     def _estimated_bytes(self, url: str) -> int | None:
         texts = self.data.texts[: self.count]

@@ -110,10 +110,10 @@ def _changes(pricer: Pricer, configuration: Configuration) -> Iterator[_Change]:
                         choice.gives_up if number > rank else "",
                         configuration.with_option(place, choice.option, other),
                     )
-    billed = [part for part in configuration.parts if part.choices]  # what takes units has some
-    if billed and not all(one.is_on_demand_only for one in pricer.estimates(configuration)):
+    estimates = pricer.estimates(configuration)
+    if any(one.calls and not one.is_on_demand_only for one in estimates):
         yield from _billings(configuration)
-    if any(part.kind == "conversation" for part in billed):
+    if any(call.is_cached for one in estimates for call in one.calls):
         yield from _caches(pricer, configuration)
 
 

@@ -94,6 +94,17 @@ def test_an_option_that_changes_the_price_is_shown_and_advised(run: Run) -> None
     assert "\ndynamodb-vector://app-?strong_reads=false\nbilling" in shown
 
 
+def test_what_is_paid_by_nodes_is_advised_and_keeps_its_promises(run: Run) -> None:
+    url = "opensearch://search.example.com/v"
+    document = run("cost", url, *SMALL, "--json").json
+    (advice,) = document["advice"]
+    assert (advice["change"], bool(advice["gives_up"])) == ("opensearch replicas=0", True)
+    cheapest = {name: one["urls"] for name, one in document["cheapest"].items()}
+    assert cheapest["keeping every promise"] == [url]
+    assert cheapest["giving up what is named above"] == [f"{url}?replicas=0"]
+    assert "\nWhat a change would do\nopensearch replicas=0 saves" in run("cost", url, *SMALL).out
+
+
 def test_one_url_of_a_store_and_an_index_is_shown_once(run: Run) -> None:
     assert run("cost", "sqlite:///m.db", *SMALL).out.count("sqlite:///m.db\n") == 1
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHOICES", "estimate"]
 
-CHOICES: Final = (Choice("replicas", ("0", "1"), "answers and vectors when a node is lost"),)
+CHOICES: Final = (Choice("replicas", ("1", "0"), "answers and vectors when a node is lost"),)
 
 _BITS: Final = {"in_memory": 32, "on_disk": 1}
 """Of a number in memory; ``on_disk`` compresses 32 times unless it is told otherwise."""
