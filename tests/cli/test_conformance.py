@@ -113,7 +113,7 @@ def test_an_index_is_tested_for_one_metric(run: Run) -> None:
     result = run(*args, "--clause", "V1", "-k", "not machine")
     assert result.code == 0, result.out
     assert "dimension 24, metric dot, model kit" in result.out
-    assert "made for one dimension" in result.out
+    assert "made for one spec" in result.out
     again = run(*args, "-k", "scores_are_those_of_the_metric", "--json").json
     assert again["totals"] == {"passed": 1, "failed": 0, "skipped": 2}
     assert again["spec"] == {"dimension": 24, "metric": "dot", "model": "kit"}

@@ -8,22 +8,18 @@ from typing import Any
 
 from ialstore import AccessDeniedError, StoreNotReadyError, ThrottledError, UnavailableError
 from ialstore.testing.proxy import (
-    Corrupt,
     Decision,
     Instead,
     ProxiedRequest,
-    ResetAfter,
-    ResetBefore,
     Rewrite,
-    Truncate,
 )
+from tests.harm import OF_THE_WIRE
 
 FAULTS: list[tuple[Decision, type[Exception]]] = [
+    *OF_THE_WIRE,
     (Instead.error("ProvisionedThroughputExceededException"), ThrottledError),
     (Instead.error("ThrottlingException"), ThrottledError),
     (Instead.error("InternalServerError", 500), UnavailableError),
-    (Instead(503, b"busy", "text/plain"), UnavailableError),
-    (Instead(200, b"<html>hello</html>", "text/html"), UnavailableError),
     (Instead(200, b"[1]"), UnavailableError),
     (Instead.error("AccessDeniedException"), AccessDeniedError),
     (Instead.error("ExpiredTokenException"), AccessDeniedError),
@@ -31,29 +27,8 @@ FAULTS: list[tuple[Decision, type[Exception]]] = [
     (Instead.error("ResourceNotFoundException"), StoreNotReadyError),
     (Instead.error("ValidationException"), StoreNotReadyError),
     (Instead.error("SomethingNewException"), UnavailableError),
-    (ResetBefore(), UnavailableError),
-    (ResetAfter(), UnavailableError),
-    (Truncate(), UnavailableError),
-    (Truncate(0.0), UnavailableError),
-    (Corrupt(), UnavailableError),
 ]
 """What comes in place of a reply, and the error that it is."""
-
-
-def failing(
-    decision: Decision, operation: str = "", times: int = 1 << 30
-) -> Callable[[ProxiedRequest], Decision]:
-    """Return what lets the next requests of an operation fail."""
-    left = times
-
-    def decide(request: ProxiedRequest) -> Decision:
-        nonlocal left
-        if left and operation in ("", request.operation):
-            left -= 1
-            return decision
-        return None
-
-    return decide
 
 
 def half(request: bytes, kind: str) -> tuple[bytes, list[Any]]:

@@ -45,7 +45,8 @@ from ialstore.testing.proxy import (
 from ialstore.testing.servers import RunningServer
 from ialstore.wrappers.retry import RetryConversationStore
 from ialstore_backends.dynamodb import DynamoConversationStore, DynamoOptions
-from tests.dynamodb.harm import FAULTS, failing, unprocessed
+from tests.dynamodb.harm import FAULTS, unprocessed
+from tests.harm import failing
 
 SLACK_SECONDS = 0.5
 """Beyond a deadline, on a busy machine; the contract's own 100 ms is for an idle one."""

@@ -34,7 +34,8 @@ from ialstore.testing.proxy import (
 )
 from ialstore.testing.vector.base import USER, X, Y
 from ialstore.wrappers.retry import RetryVectorIndex
-from tests.dynamodb.harm import FAULTS, failing, unprocessed
+from tests.dynamodb.harm import FAULTS, unprocessed
+from tests.harm import failing
 
 __all__ = ["Place", "VectorTableFaults"]
 

@@ -14,15 +14,12 @@ from ialstore import (
     UnavailableError,
 )
 from ialstore.testing.proxy import (
-    Corrupt,
     Decision,
     Instead,
     ProxiedRequest,
-    ResetAfter,
-    ResetBefore,
     Rewrite,
-    Truncate,
 )
+from tests.harm import OF_THE_WIRE
 
 SECRET = "what nobody may read"  # noqa: S105 - a text that is stored
 
@@ -39,14 +36,13 @@ def blocked(number: int) -> Instead:
 
 
 FAULTS: list[tuple[Decision, type[Exception]]] = [
+    *OF_THE_WIRE,
     (refusal(429, "es_rejected_execution_exception"), ThrottledError),
     (refusal(429, "circuit_breaking_exception"), ThrottledError),
     (refusal(503, "unavailable_shards_exception"), UnavailableError),
     (refusal(503, "search_phase_execution_exception"), UnavailableError),
     (refusal(500, "Some Thing New"), UnavailableError),
-    (Instead(503, b"busy", "text/plain"), UnavailableError),
     (Instead(301, b"", "text/plain"), StoreNotReadyError),
-    (Instead(200, b"<html>hello</html>", "text/html"), UnavailableError),
     (Instead(200, b"[1]", "application/json"), UnavailableError),
     (Instead(200, b"{}", "application/json"), UnavailableError),
     (Instead(200, b"\xff", "application/json"), UnavailableError),
@@ -59,29 +55,8 @@ FAULTS: list[tuple[Decision, type[Exception]]] = [
     (refusal(413, "too_large"), UnavailableError),
     (blocked(12), StorageFullError),
     (blocked(8), UnavailableError),
-    (ResetBefore(), UnavailableError),
-    (ResetAfter(), UnavailableError),
-    (Truncate(), UnavailableError),
-    (Truncate(0.0), UnavailableError),
-    (Corrupt(), UnavailableError),
 ]
 """What comes in place of a reply, and the error that it is."""
-
-
-def failing(
-    decision: Decision, path: str = "", times: int = 1 << 30
-) -> Callable[[ProxiedRequest], Decision]:
-    """Return what lets the next requests fail whose path has a part."""
-    left = times
-
-    def decide(request: ProxiedRequest) -> Decision:
-        nonlocal left
-        if left and path in request.path:
-            left -= 1
-            return decision
-        return None
-
-    return decide
 
 
 def changed(path: str, change: Callable[[Any], None]) -> Callable[[ProxiedRequest], Decision]:

@@ -31,8 +31,9 @@ from ialstore.testing.vector.base import USER, MakeIndex, X, Y
 from ialstore.wrappers.retry import RetryVectorIndex
 from ialstore_backends.opensearch import OpenSearchVectorIndex
 from ialstore_backends.opensearch.documents import document_id, routing
+from tests.harm import failing
 from tests.opensearch.conftest import opened, tell
-from tests.opensearch.harm import FAULTS, SECRET, changed, failing, mixed, refusal
+from tests.opensearch.harm import FAULTS, SECRET, changed, mixed, refusal
 
 SLACK_SECONDS = 1.0
 """Beyond a deadline, on a busy machine; the contract's own 100 ms is for an idle one."""

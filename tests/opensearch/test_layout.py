@@ -17,8 +17,9 @@ from ialstore.testing.proxy import Decision, FaultProxy, ProxiedRequest
 from ialstore.testing.specs import spec_of
 from ialstore.testing.vector.base import USER, X
 from ialstore_backends.opensearch.layout import first_generation
+from tests.harm import failing
 from tests.opensearch.conftest import opened, tell
-from tests.opensearch.harm import failing, refusal
+from tests.opensearch.harm import refusal
 from tests.opensearch.test_faults import some
 
 SPEC = spec_of("cosine")

@@ -301,17 +301,33 @@ def test_an_index_made_for_other_vectors_is_refused(tmp_path: Path) -> None:
         index.setup()
     for on_error in ("raise", "record"):
         options = DualOptions(url=url, on_error=on_error)
-        with (
-            DualVectorIndex(MemoryVectorIndex(SPEC), options) as index,
-            pytest.raises(ConfigurationError, match="the index was made for"),
-        ):
-            index.upsert("u", records(1))
+        with DualVectorIndex(MemoryVectorIndex(SPEC), options) as index:
+            with pytest.raises(ConfigurationError, match="the index was made for"):
+                index.upsert("u", records(1))
+            assert index.inner.count("u") == (on_error == "record")
 
 
-def test_a_second_index_that_is_down_at_first_keeps_nobody_from_reading() -> None:
-    index, _, second = dual_index(RECORD)
+@pytest.mark.parametrize("options", [RAISE, RECORD], ids=["raise", "record"])
+def test_a_second_index_that_is_down_at_first_keeps_nobody_from_reading(
+    options: DualOptions,
+) -> None:
+    index, _, second = dual_index(options)
     second.down = UnavailableError("down")
     assert index.count("u") == 0
+
+
+def test_every_answer_is_that_of_the_first_store() -> None:
+    store, first, second = dual()
+    first.append(*messages(3))
+    second.append(message(9))
+    assert held(store) == messages(3)
+    assert store.append(*messages(4)).stored == (message(3).id,)
+    assert store.delete("u", [message(2).id, message(9).id]) == 1
+    index, one, other = dual_index()
+    one.upsert("u", records(3))
+    other.upsert("u", [record(9)])
+    assert index.count("u") == 3
+    assert index.delete("u", [record(2).id, record(9).id]) == 1
 
 
 def test_it_is_configured_with_the_url_of_the_second_store(tmp_path: Path) -> None:

@@ -38,8 +38,9 @@ from ialstore_backends.lsh.packed.codes import directions
 from ialstore_backends.lsh.packed.prediction import PackedPrediction
 from ialstore_backends.lsh.packed.rotation import rotation
 from ialstore_backends.lsh.packed.table import PackedTable
-from tests.dynamodb.harm import FAULTS, failing
+from tests.dynamodb.harm import FAULTS
 from tests.dynamodb.iam import allows
+from tests.harm import failing
 
 SPEC = spec_of("cosine")
 EVENTUAL = Consistency.EVENTUAL

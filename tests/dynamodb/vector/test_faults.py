@@ -13,8 +13,8 @@ from ialstore.testing.proxy import FaultProxy, Instead
 from ialstore.testing.servers import RunningServer
 from ialstore.testing.vector.base import USER, X
 from ialstore_backends.dynamodb_vector import DynamoVectorIndex, VectorOptions
-from tests.dynamodb.harm import failing
 from tests.dynamodb.vector_faults import Place, VectorTableFaults
+from tests.harm import failing
 
 
 class TestFaults(VectorTableFaults):
