@@ -180,7 +180,7 @@ def test_no_field_is_left_out(kind: type[Any]) -> None:
 
 @pytest.mark.parametrize("kind", [ConversationStore, VectorIndex])
 def test_no_hook_is_left_out(kind: type[Any]) -> None:
-    frame = {"_begin", "_bind", "_emit", "_end", "_named", "_translating"}
+    frame = {"_begin", "_bind", "_compare_spec", "_emit", "_end", "_named", "_translating"}
     hooks = [
         name
         for name, method in inspect.getmembers(kind, inspect.isfunction)
