@@ -16,7 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, chdir, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -129,7 +129,7 @@ def compared(sizes: str, queries: int) -> dict[str, Any]:
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
     with ExitStack() as stack:
-        os.chdir(stack.enter_context(TemporaryDirectory()))
+        stack.enter_context(chdir(stack.enter_context(TemporaryDirectory())))
         places = {
             "dynamodb": stack.enter_context(start("dynoxide")).endpoint,
             "opensearch": stack.enter_context(start("opensearch")).port,
@@ -151,7 +151,6 @@ def compared(sizes: str, queries: int) -> dict[str, Any]:
         if ialstore(["compare", *named, *given, "--setup", "--no-html"]):
             sys.exit("ialstore compare failed")
         kept: dict[str, Any] = json.loads(Path("comparison.json").read_text(encoding="utf-8"))
-        os.chdir("/")
     return kept
 
 

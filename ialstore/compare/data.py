@@ -215,7 +215,7 @@ def _read_jsonl(path: Path) -> _Found:
             where = f"{path.name}, line {number}"
             record = _record(line, where)
             if isinstance(record["vector"], list):
-                lengths.setdefault(len(record["vector"]), where)
+                lengths.setdefault(len(record["vector"]), where)  # pyright: ignore[reportUnknownArgumentType] - any JSON
             if record.get("query") is True:
                 asked.append(record["vector"])
                 continue

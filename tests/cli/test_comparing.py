@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ialstore import IndexSpec, UnavailableError, VectorRecord, open_index
+from ialstore import (
+    IndexSpec,
+    UnavailableError,
+    UnsupportedOperationError,
+    VectorRecord,
+    open_index,
+)
 from ialstore.cli.exits import ExitCode
 from ialstore.compare import data, drawing, footprint, measure
 from ialstore.cost import Units
@@ -148,6 +154,16 @@ def test_what_a_service_stores_is_told_by_its_own_estimate(
     service, memory = (one["sizes"][1] for one in written()["indexes"])
     assert (service["stored_bytes"], service["stored_by"]) == (80 * (10 * 7 + 8 + 1), "estimate")
     assert (memory["stored_bytes"], memory["stored_by"]) == (None, "")
+
+
+def test_what_no_estimate_tells_is_told_by_units(
+    run: Run, vectors: str, metered: type[Metered], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def estimate(url: StoreURL, _: Workload, *, age_days: float) -> Estimate:
+        raise UnsupportedOperationError(f"{url.scheme} does not say, at {age_days}")
+
+    monkeypatch.setattr(metered, "estimate", estimate)
+    assert "<= 80 KiB" in run("compare", "metered:", "memory:", "--data", vectors, *SMALL).out
 
 
 def test_a_file_with_room_left_is_not_told_to_be_small(run: Run, vectors: str) -> None:
@@ -387,6 +403,7 @@ BROKEN = {
         '{"vector": [1]}\n\n{"vector": [1, 2]}',
         "a.jsonl, line 3 has 2 numbers, the lines before have 1",
     ),
+    "no list": ("a.jsonl", '{"vector": 5}', "must be rows of numbers"),
     "depths": ("a.jsonl", '{"vector": [[1], [1, 2]]}', "rows of the same length"),
     "texts": ("a.jsonl", '{"vector": ["a"]}\n{"vector": ["b"]}', "must be rows of numbers"),
     "empty": ("a.jsonl", "", "must be rows of numbers"),
