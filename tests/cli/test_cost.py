@@ -85,10 +85,12 @@ def test_what_a_backend_is_not_certain_of_is_said(run: Run) -> None:
     assert "upper bound" in run("cost", url, *SMALL, "--json").json["notes"][0]
 
 
-def test_a_layout_of_which_nothing_is_predicted_is_refused(run: Run) -> None:
-    result = run("cost", "lsh+dynamodb://app-?layout=packed", *SMALL)
-    assert result.code == ExitCode.USAGE
-    assert "not predicted yet; ialstore compare measures and prices it" in result.err
+def test_a_layout_that_holds_codes_is_priced_as_if_it_held_none(run: Run) -> None:
+    document = run("cost", "lsh+dynamodb://app-?layout=packed", *SMALL, "--json").json
+    (note,) = document["notes"]
+    assert "holds no codes of the user, as is reckoned" in note
+    plain = run("cost", "lsh+dynamodb://app-", *SMALL, "--json").json
+    assert 0 < document["total"] < plain["total"]
 
 
 def test_each_call_is_explained(run: Run) -> None:
