@@ -18,7 +18,7 @@ import numpy as np
 from _report import Bars, Cell, Report, Table, arguments
 from lsh_units import SPEC, Vectors, data, records
 
-from ialstore import Consistency, meter
+from ialstore import Consistency, Where, meter
 from ialstore.testing.servers import RunningServer, start
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
 
@@ -29,6 +29,8 @@ EFFORTS: Final[dict[str, tuple[float, ...]]] = {
 DEFAULT: Final = {"gsi": 0.9, "packed": 0.5}
 K: Final = 10
 EVENTUAL: Final = Consistency.EVENTUAL
+NOTHING: Final = Where(session_id="none")
+"""What is searched for in the codes of all cells."""
 TEXT: Final = "x" * 500
 UPSERTS: Final = 100
 BATCH: Final = 50
@@ -85,7 +87,7 @@ class Bench:
         requests: list[int] = []
         index = self.opened()
         if held:
-            index.search(self.user, self.queries[0], K, effort=1 - 1e-9, consistency=EVENTUAL)
+            index.search(self.user, self.queries[0], K, where=NOTHING, consistency=EVENTUAL)
         for vector, least in zip(self.queries, self._least, strict=True):
             if not held:
                 index.close()

@@ -109,10 +109,12 @@ def test_one_url_of_a_store_and_an_index_is_shown_once(run: Run) -> None:
     assert run("cost", "sqlite:///m.db", *SMALL).out.count("sqlite:///m.db\n") == 1
 
 
-def test_a_layout_of_which_nothing_is_predicted_is_refused(run: Run) -> None:
-    result = run("cost", "lsh+dynamodb://app-?layout=packed", *SMALL)
-    assert result.code == ExitCode.USAGE
-    assert "not predicted yet; ialstore compare measures and prices it" in result.err
+def test_a_layout_that_holds_codes_is_priced_as_if_it_held_none(run: Run) -> None:
+    document = run("cost", "lsh+dynamodb://app-?layout=packed", *SMALL, "--json").json
+    (note,) = document["notes"]
+    assert "holds no codes of the user, as is reckoned" in note
+    plain = run("cost", "lsh+dynamodb://app-", *SMALL, "--json").json
+    assert 0 < document["total"] < plain["total"]
 
 
 def test_each_call_is_explained(run: Run) -> None:

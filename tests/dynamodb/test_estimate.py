@@ -18,7 +18,6 @@ from ialstore import (
     IndexSpec,
     Message,
     Units,
-    UnsupportedOperationError,
     meter,
 )
 from ialstore.estimate import Call, Estimate, Workload, sample_message
@@ -150,7 +149,14 @@ def test_an_eventual_search_is_a_mean_that_grows_with_its_vectors() -> None:
     assert strong > reads[3]
 
 
-def test_a_layout_of_which_nothing_is_predicted_is_refused() -> None:
-    """It is not priced as another one."""
-    with pytest.raises(UnsupportedOperationError, match="layout packed"):
-        estimate_vectors(LshOptions(layout="packed"), WORKLOAD, 1)
+def test_packed_searches_are_a_small_part_of_exact_ones_and_grow_slowly() -> None:
+    """Maintenance is priced with them."""
+    options = LshOptions(layout="packed")
+    young, old = (estimate_vectors(options, WORKLOAD, age) for age in (125, 1250))
+    exact = taken(estimate_vectors(LshOptions(), WORKLOAD, 1250), "search").read
+    assert taken(young, "search").read < taken(old, "search").read < exact / 4
+    assert taken(old, "merge codes into cells").write > 0
+    assert [call.name for call in estimate_vectors(options, WORKLOAD, 1).calls] == [
+        "store the vectors of a turn",
+        "search",
+    ]

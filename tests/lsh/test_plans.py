@@ -29,7 +29,14 @@ from ialstore_backends.lsh.packed.entries import (
 from ialstore_backends.lsh.packed.head import Head, cell_record_bytes, decode_head
 from ialstore_backends.lsh.packed.probing import expected_hits
 from ialstore_backends.lsh.packed.rotation import rotation
-from ialstore_backends.lsh.packed.searching import Filter, Search, View, cells_to_read, rank
+from ialstore_backends.lsh.packed.searching import (
+    Filter,
+    Search,
+    View,
+    cells_to_read,
+    holds_enough,
+    rank,
+)
 
 DIMENSION = 48
 METRICS = ("cosine", "dot", "euclidean")
@@ -455,6 +462,18 @@ def test_encoding_again_renews_version_and_keeps_generations() -> None:
     assert (facts.epoch, facts.version, facts.segment, facts.encoded) == (2, 2, 4, 300)
     entries = np.concatenate([made.layout.from_bytes(cell) for cell in again.cells])
     assert set(entries["generation"].tolist()) == {5}
+
+
+def test_a_far_cell_is_not_missed_and_the_nearest_is() -> None:
+    """Rows are read as when all codes are here where no hit is to be expected among the others."""
+    user = stored(text_like(3000))
+    search = user.query(text_like(1, seed=7)[0])
+    hits = expected_hits(user.head.cells, search.query, user.head.facts.calibration.alpha, 10)
+    all_cells = set(range(len(hits)))
+    assert holds_enough(user.head, search, all_cells)
+    assert holds_enough(user.head, search, all_cells - {int(hits.argmin())})
+    assert not holds_enough(user.head, search, all_cells - {int(hits.argmax())})
+    assert not holds_enough(user.head, search, ())
 
 
 def test_one_vector_can_be_encoded() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -11,25 +11,21 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ialstore.cost import Units
-from ialstore.errors import UnsupportedOperationError
 from ialstore.estimate import Call, Estimate, Partition, Stored, sample_records
 from ialstore.model import Consistency
 from ialstore.vector_model import IndexSpec
 from ialstore_backends.dynamodb.estimate import STORAGE_PRICE
-from ialstore_backends.lsh.options import LshOptions
+from ialstore_backends.lsh.packed.estimate import estimate as packed_estimate
 from ialstore_backends.lsh.prediction import Prediction, Prepared
 from ialstore_backends.lsh.table import TABLE
 
 if TYPE_CHECKING:
     from ialstore.estimate import Workload
     from ialstore.vector_model import VectorRecord
+    from ialstore_backends.lsh.options import LshOptions
 
 __all__ = ["estimate"]
 
-_PREDICTIONS: Final[Mapping[str, Callable[[IndexSpec, LshOptions], Prediction]]] = {
-    "gsi": Prediction
-}
-"""By layout."""
 _SAMPLES: Final = (250, 1000)
 """Vectors of the two searches from which one of more vectors is reckoned."""
 _QUERIES: Final = 2
@@ -51,15 +47,9 @@ def estimate(options: LshOptions, workload: Workload, age_days: float) -> Estima
 
     A search through the index of more than 1,000 vectors is reckoned from those of 250 and of
     1,000, as a power of their number, which is rather too high.
-
-    Raises:
-        UnsupportedOperationError: nothing is predicted of the layout.
     """
-    if options.layout not in _PREDICTIONS:
-        raise UnsupportedOperationError(
-            f"what layout {options.layout} takes is not predicted yet; "
-            "ialstore compare measures and prices it"
-        )
+    if options.layout == "packed":
+        return packed_estimate(options, workload, age_days)
     prediction = _prediction(options, workload.dimension)
     sample = _Sample(workload.dimension, workload.message_bytes, workload.retention_days is None)
     record = _records(sample)[0]
@@ -143,4 +133,4 @@ def _records(sample: _Sample) -> Sequence[VectorRecord]:
 
 
 def _prediction(options: LshOptions, dimension: int) -> Prediction:
-    return _PREDICTIONS[options.layout](IndexSpec(dimension), options)
+    return Prediction(IndexSpec(dimension), options)

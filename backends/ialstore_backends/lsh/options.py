@@ -50,7 +50,11 @@ class LshOptions(TableOptions):
 
 
 CHOICES: Final = (
-    Choice("layout", get_args(get_type_hints(LshOptions)["layout"])),
+    Choice(
+        "layout",
+        get_args(get_type_hints(LshOptions)["layout"]),
+        "strong searches that are exact and freedom from maintenance",
+    ),
     Choice(
         "strong_reads",
         ("true", "false"),

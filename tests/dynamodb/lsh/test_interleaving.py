@@ -24,7 +24,7 @@ from ialstore.testing.clock import START, ManualClock
 from ialstore.testing.servers import RunningServer
 from ialstore.testing.specs import spec_of
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
-from ialstore_backends.lsh.packed import maintenance, rebuilding, tail
+from ialstore_backends.lsh.packed import maintenance, rebuilding, tail_items, tail_writing
 from ialstore_backends.lsh.packed.entries import TOMBSTONE_BYTES
 
 SPEC = spec_of("cosine")
@@ -260,8 +260,8 @@ def vector_record(one: str, label: str) -> VectorRecord:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let segments take few entries, and rebuilds be due soon, in several cells."""
-    monkeypatch.setattr(tail, "_UNIT_BYTES", 160)
-    monkeypatch.setattr(tail, "FIRST", 6)
+    monkeypatch.setattr(tail_items, "_UNIT_BYTES", 160)
+    monkeypatch.setattr(tail_writing, "FIRST", 6)
     monkeypatch.setattr(rebuilding, "FIRST", 6)
     monkeypatch.setattr(rebuilding, "MIN_TAIL", 4)
     monkeypatch.setattr(rebuilding, "_GROWTH", 2.5)

@@ -33,8 +33,9 @@ from ialstore.testing.vector.base import USER, X
 from ialstore.testing.vector.crowd import crowd
 from ialstore.url import StoreURL
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
-from ialstore_backends.lsh.packed import entries, rebuilding, rows, tail
+from ialstore_backends.lsh.packed import entries, rebuilding, rows, tail_items, tail_writing
 from ialstore_backends.lsh.packed.codes import directions
+from ialstore_backends.lsh.packed.entries import EntryFormat
 from ialstore_backends.lsh.packed.prediction import PackedPrediction
 from ialstore_backends.lsh.packed.rotation import rotation
 from ialstore_backends.lsh.packed.table import PackedTable
@@ -81,8 +82,8 @@ def client(dynoxide: RunningServer) -> Any:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let segments take few entries, and rebuilds be due soon, in several cells."""
-    monkeypatch.setattr(tail, "_UNIT_BYTES", 220)
-    monkeypatch.setattr(tail, "FIRST", 12)
+    monkeypatch.setattr(tail_items, "_UNIT_BYTES", 220)
+    monkeypatch.setattr(tail_writing, "FIRST", 12)
     monkeypatch.setattr(rebuilding, "FIRST", 12)
     monkeypatch.setattr(rebuilding, "MIN_TAIL", 8)
     monkeypatch.setattr(rebuilding, "FLAT_CELLS", 2)
@@ -203,7 +204,7 @@ def test_a_merged_segment_that_a_late_writer_makes_again_hides_nothing(
     monkeypatch.setattr(closing, "delete", lambda *_: None)
     maintained(packed, records[:20])
     writer: Any = cast("Any", packed)._layout._writer  # noqa: SLF001 - what it knows
-    room: int = writer._tail.entries_of_segment(USER)  # noqa: SLF001 - as above
+    room = tail_items.entries_of_segment(EntryFormat(SPEC.dimension, SPEC.metric), USER)
     there = 20
 
     def number() -> int:
@@ -262,7 +263,7 @@ def test_a_segment_that_is_closed_while_a_rebuild_reads_is_not_lost(
     records, rebuilder = crowd(40, 3), opened()
     for one in records[:20]:
         packed.upsert(USER, [one])
-    read, put_mean = tail.TailTable.read, tail.TailTable.put_mean
+    read, put_mean = tail_writing.TailWriter.read, tail_writing.TailWriter.put_mean
     passed: list[int] = []
 
     def put_mean_and_more(*args: Any) -> None:
@@ -270,15 +271,15 @@ def test_a_segment_that_is_closed_while_a_rebuild_reads_is_not_lost(
         for one in records[20:]:
             packed.upsert(USER, [one])
 
-    def read_past(*args: Any, behind: int | None = None, **more: Any) -> tail.Stored:
+    def read_past(*args: Any, behind: int | None = None, **more: Any) -> tail_items.Stored:
         stored = read(*args, behind=behind, **more)
         if behind is None or passed:
             return stored
         passed.append(behind)
         return replace(stored, segments={})
 
-    monkeypatch.setattr(tail.TailTable, "put_mean", put_mean_and_more)
-    monkeypatch.setattr(tail.TailTable, "read", read_past)
+    monkeypatch.setattr(tail_writing.TailWriter, "put_mean", put_mean_and_more)
+    monkeypatch.setattr(tail_writing.TailWriter, "read", read_past)
     assert rebuilder.optimize(USER, only_due=True).notes == ()
     assert passed
     assert found(rebuilder) == {one.id for one in records}
@@ -312,8 +313,8 @@ def test_a_writer_who_knows_what_was_erased_does_not_bring_it_back(
 ) -> None:
     """S11: however long ago it wrote."""
     records, late = crowd(20, 3), opened()
-    writer: Any = cast("Any", late)._layout._writer  # noqa: SLF001 - how much a segment takes
-    late.upsert(USER, records[: writer._tail.entries_of_segment(USER) - 1])  # noqa: SLF001 - as above
+    room = tail_items.entries_of_segment(EntryFormat(SPEC.dimension, SPEC.metric), USER)
+    late.upsert(USER, records[: room - 1])
     assert packed.erase(USER).remaining == 0
     late.upsert(USER, records[18:])
     (codes,) = client.query(
@@ -834,7 +835,7 @@ def test_a_deletion_says_what_it_did_where_no_tombstone_could_be_added(
         raise UnavailableError("no network")
 
     with monkeypatch.context() as broken:
-        broken.setattr(tail.TailTable, "add", fails)
+        broken.setattr(tail_writing.TailWriter, "add", fails)
         with pytest.raises(UnavailableError):
             packed.delete(USER, [one.id])
     assert packed.count(USER) == 0

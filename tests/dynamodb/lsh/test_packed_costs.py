@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from botocore.session import Session
+from numpy.typing import NDArray
 
 from ialstore import Consistency, IndexSpec, Units, VectorRecord, Where, meter
 from ialstore.ids import message_id
@@ -17,6 +19,7 @@ from ialstore.testing.clock import START, ManualClock
 from ialstore.testing.servers import RunningServer
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
 from ialstore_backends.lsh.packed import rebuilding
+from ialstore_backends.lsh.packed.prediction import PackedPrediction
 
 DIMENSION = 48
 TEXT = "x" * 500
@@ -109,3 +112,86 @@ def test_no_search_costs_more_than_to_read_all_rows(
                 assert cold <= everything + first
             if effort == 0.1 and count == 450:
                 assert cold < everything / 2, "codes are cheaper"
+
+
+def topics(count: int, seed: int) -> NDArray[np.float64]:
+    """Return vectors of topics and subtopics, like those of text."""
+    fixed, rng = np.random.default_rng(8), np.random.default_rng(seed)
+    fine = fixed.standard_normal((60, DIMENSION)) + fixed.standard_normal((1, DIMENSION))
+    return np.asarray(fine[rng.integers(60, size=count)] + rng.standard_normal((count, DIMENSION)))
+
+
+@pytest.mark.parametrize("count", [300, 1000])
+def test_a_search_costs_what_was_predicted(
+    opened: Open, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """After a rebuild within 2 %, and with a tail within 10 %; in cells of 1 KB beside the head."""
+    if count == 1000:
+        monkeypatch.setattr(rebuilding, "_UNIT_BYTES", 1024)
+    records = [
+        replace(one, vector=vector)
+        for one, vector in zip(uniform(count + 40), topics(count + 40, 1), strict=True)
+    ]
+    index = opened()
+    index.setup()
+    options = LshOptions(layout="packed", chunks=1)
+    prediction = PackedPrediction(IndexSpec(DIMENSION), options, int(clock.now.timestamp()))
+    for tail, tolerance in ((0, 0.02), (40, 0.1)):
+        index.bulk_load(("u", one) for one in (records[count:] if tail else records[:count]))
+        if not tail:
+            index.optimize("u", only_due=True)
+        there = prediction.prepared("u", records[: count + tail], tail=tail)
+        for held in (False, True):
+            found = predicted = Units()
+            for query in topics(5, 2):
+                other = opened()
+                other.check()
+                if held:
+                    other.search("u", query, where=Where(session_id="none"), consistency=EVENTUAL)
+                search = partial(other.search, "u", query, consistency=EVENTUAL)
+                found += measured(search)
+                predicted += prediction.search(
+                    "u", query, records=there, consistency=EVENTUAL, held=held
+                )
+            assert predicted.read == pytest.approx(found.read, rel=tolerance)
+            assert predicted.requests == found.requests
+
+
+@pytest.mark.parametrize("effort", [0.5, 1])
+def test_a_search_that_reads_rows_costs_what_was_predicted(
+    opened: Open, clock: ManualClock, effort: float
+) -> None:
+    """To the unit: of few vectors; with a filter by time, and strongly."""
+    index, records = opened(3), uniform(90)
+    index.setup()
+    index.bulk_load(("u", one) for one in records)
+    options = LshOptions(layout="packed", chunks=3)
+    prediction = PackedPrediction(IndexSpec(DIMENSION), options, int(clock.now.timestamp()))
+    vector = np.ones(DIMENSION)
+    for where in (Where(), Where(since=START + timedelta(minutes=70))):
+        for consistency in Consistency:
+            how: dict[str, Any] = {"where": where, "consistency": consistency, "effort": effort}
+            other = opened(3)
+            other.check()
+            found = measured(partial(other.search, "u", vector, **how))
+            assert found == prediction.search("u", vector, records=records, **how)
+
+
+def test_a_merge_costs_about_what_was_predicted(
+    opened: Open, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a fifth: cells are not quite alike."""
+    monkeypatch.setattr(rebuilding, "_UNIT_BYTES", 1024)
+    records, index = uniform(600), opened()
+    index.setup()
+    index.bulk_load(("u", one) for one in records[:400])
+    index.optimize("u", only_due=True)
+    rest = iter(records[400:])
+    while not index.is_optimize_due("u"):
+        index.upsert("u", [next(rest)])
+    found = measured(partial(index.optimize, "u", only_due=True))
+    options = LshOptions(layout="packed", chunks=1)
+    prediction = PackedPrediction(IndexSpec(DIMENSION), options, int(clock.now.timestamp()))
+    predicted = prediction.merge("u", 400)
+    assert predicted.write == pytest.approx(found.write, rel=0.2)
+    assert predicted.read == pytest.approx(found.read, rel=0.2)

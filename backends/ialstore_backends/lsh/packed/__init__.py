@@ -5,6 +5,7 @@ and tail, ``rank``, and ``Ranking.next_rows`` until it names none. A write: ``En
 with the mean of the head, or a ``tombstone``. Maintenance: ``due`` says when, ``merge`` and
 ``encode_all`` say what to write. Entries are good only with the mean of the head's ``version``.
 
-The requests. ``tail`` has those for the codes of a user, ``rows`` the form of rows; ``writing``,
-``reading``, ``plan`` and ``maintenance`` are the calls of an index, which ``layout`` puts together.
+The requests. ``tail_reading`` and ``tail_writing`` have those for the codes of a user, whose form
+``tail_items`` knows as ``rows`` that of vectors; ``writing``, ``reading``, ``plan`` and
+``maintenance`` are the calls of an index, which ``layout`` puts together.
 """

@@ -17,7 +17,7 @@ from ialstore_backends.lsh.packed.searching import View
 if TYPE_CHECKING:
     from ialstore_backends.lsh.packed.entries import Entries, EntryFormat, Floats
     from ialstore_backends.lsh.packed.head import Head
-    from ialstore_backends.lsh.packed.tail import OpenSegment, Stored, StoredHead
+    from ialstore_backends.lsh.packed.tail_items import OpenSegment, Stored, StoredHead
 
 __all__ = ["CodeCache", "Snapshot"]
 

@@ -12,7 +12,7 @@ from ialstore_backends.lsh.packed.entries import EntryFormat
 from ialstore_backends.lsh.packed.maintenance import PackedMaintenance
 from ialstore_backends.lsh.packed.plan import PackedSearch
 from ialstore_backends.lsh.packed.reading import PackedReader
-from ialstore_backends.lsh.packed.tail import TailTable
+from ialstore_backends.lsh.packed.tail_writing import TailWriter
 from ialstore_backends.lsh.packed.writing import PackedWriter
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class PackedLayout:
     """
 
     def __init__(self, table: PackedTable, cache_bytes: int) -> None:
-        tail = TailTable(table, EntryFormat(table.spec.dimension, table.spec.metric))
+        tail = TailWriter(table, EntryFormat(table.spec.dimension, table.spec.metric))
         self._cache = CodeCache(cache_bytes)
         self._reader = PackedReader(table, tail, self._cache)
         self._writer = PackedWriter(table, tail, self._reader)

@@ -35,7 +35,14 @@ from ialstore_backends.lsh.packed.rows import (
     known_entries,
     packed_records,
 )
-from ialstore_backends.lsh.packed.tail import Stored, fence_version, segments_of
+from ialstore_backends.lsh.packed.tail_items import (
+    Stored,
+    entries_of_segment,
+    fence_version,
+    key_bytes,
+    segment_room,
+)
+from ialstore_backends.lsh.packed.tail_writing import segments_of
 from ialstore_backends.lsh.packed.writing import Written
 
 if TYPE_CHECKING:
@@ -47,7 +54,8 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.packed.reading import PackedReader
     from ialstore_backends.lsh.packed.rebuilding import Rebuilt
     from ialstore_backends.lsh.packed.table import PackedTable
-    from ialstore_backends.lsh.packed.tail import OpenSegment, TailTable
+    from ialstore_backends.lsh.packed.tail_items import OpenSegment
+    from ialstore_backends.lsh.packed.tail_writing import TailWriter
     from ialstore_backends.lsh.packed.writing import PackedWriter
 
 __all__ = ["PackedMaintenance"]
@@ -84,7 +92,7 @@ class PackedMaintenance:
     """Rebuilds cells and repairs codes of one user; safe beside readers, writers and itself."""
 
     def __init__(
-        self, table: PackedTable, tail: TailTable, reader: PackedReader, writer: PackedWriter
+        self, table: PackedTable, tail: TailWriter, reader: PackedReader, writer: PackedWriter
     ) -> None:
         self._table = table
         self._tail = tail
@@ -132,7 +140,7 @@ class PackedMaintenance:
         head = None if stored.head is None else stored.head.head
         if head is not None and not only_due:
             self._mend_mean(op, user_id, head)
-        what = due(head, self._layout, closed * self._tail.entries_of_segment(user_id))
+        what = due(head, self._layout, closed * entries_of_segment(self._layout, user_id))
         if what == "merge" or (what is None and not only_due):
             cells = self._all_cells(op, user_id, stored)
             if cells is None:
@@ -202,7 +210,7 @@ class PackedMaintenance:
             self._entries(stored.segments.values()),
             segment=opened.number,
             now=op.now,
-            key_bytes=self._tail.key_bytes(user_id),
+            key_bytes=key_bytes(user_id),
         )
         new = decode_head(made.head, self._layout)
         if not self._put_cells(op, user_id, new, made, opened.fence):
@@ -244,7 +252,7 @@ class PackedMaintenance:
             version=version,
             segment=0,
             row_bytes=done.row_bytes,
-            key_bytes=self._tail.key_bytes(user_id),
+            key_bytes=key_bytes(user_id),
         )
         new = decode_head(made.head, self._layout)
         op.renew()
@@ -307,7 +315,7 @@ class PackedMaintenance:
         if wanted:
             written = self._rows_of(op, user_id, sorted(wanted))
             elements += self._encoded(written, new)
-        parts = segments_of(elements, self._tail.room(user_id))
+        parts = segments_of(elements, segment_room(self._layout, user_id))
         for number, part in enumerate(parts):
             op.renew()
             self._tail.close_segment(op, user_id, new.facts.version, number, part)
@@ -367,7 +375,7 @@ class PackedMaintenance:
             self._tail.delete_cells(op, user_id, epoch, range(now, before), fence=fence)
 
     def _segments_until_due(self, user_id: str, count: int) -> int:
-        return -(-tail_limit(self._layout, count) // self._tail.entries_of_segment(user_id))
+        return -(-tail_limit(self._layout, count) // entries_of_segment(self._layout, user_id))
 
     # -- rows -----------------------------------------------------------------------------------
 

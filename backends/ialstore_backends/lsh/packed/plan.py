@@ -26,6 +26,7 @@ from ialstore_backends.lsh.packed.searching import (
     Search,
     cells_to_read,
     expected_rows,
+    holds_enough,
     rank,
 )
 
@@ -244,14 +245,16 @@ class _Run:
     def _look(self) -> tuple[Ranking, int]:
         """Read the rows that may be among the best; return the best, and the codes looked at."""
         query, snapshot = self._query, self._snapshot
-        calibration = None if snapshot.head is None else snapshot.head.facts.calibration
+        head = snapshot.head
+        calibration = None if head is None else head.facts.calibration
+        complete = head is None or holds_enough(head, self._search, snapshot.held)
         at_least = 0
         while True:
             order = rank(
                 snapshot.view,
                 self._search,
                 calibration,
-                complete=snapshot.is_complete,
+                complete=complete,
                 at_least=at_least,
             )
             best = self._matrix.search(query, self._now)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ialstore_backends.dynamodb.table import Item
     from ialstore_backends.lsh.packed.cache import CodeCache
     from ialstore_backends.lsh.packed.table import PackedTable
-    from ialstore_backends.lsh.packed.tail import TailTable
+    from ialstore_backends.lsh.packed.tail_reading import TailReader
 
 __all__ = ["PackedReader"]
 
@@ -43,7 +43,7 @@ _LAST: Final = "~"
 class PackedReader:
     """Reads codes and rows; safe from many threads."""
 
-    def __init__(self, table: PackedTable, tail: TailTable, cache: CodeCache) -> None:
+    def __init__(self, table: PackedTable, tail: TailReader, cache: CodeCache) -> None:
         self._table = table
         self._tail = tail
         self.cache = cache

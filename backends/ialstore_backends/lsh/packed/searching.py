@@ -43,6 +43,7 @@ __all__ = [
     "View",
     "cells_to_read",
     "expected_rows",
+    "holds_enough",
     "rank",
 ]
 
@@ -54,6 +55,7 @@ _UNCALIBRATED: Final = 2.0  # parts of the factor: more than three errors of pla
 _UNCALIBRATED_ROWS: Final = 48
 _UNCALIBRATED_SHARE: Final = 3 / 8  # of more than are left so for long
 _CELL_STEEPNESS: Final = 3  # a cell is read from so much less on: width to this power
+_NEGLIGIBLE: Final = 0.005  # share of the hits that may be expected where nothing is read
 _STEEPNESS: Final = 6.0  # how much wider thresholds are at the whole effort: 1 + 6 / 2 times
 
 
@@ -229,6 +231,16 @@ def cells_to_read(
     return [cell for cell in order[:count].tolist() if cell not in held]
 
 
+def holds_enough(head: Head, search: Search, held: Collection[int]) -> bool:
+    """Return whether hardly a hit is to be expected in cells that are not held."""
+    sizes = head.cells.sizes
+    if len(held) == len(sizes):
+        return True
+    hits = expected_hits(head.cells, search.query, head.facts.calibration.alpha, search.k)
+    hits[list(held)] = 0.0
+    return float(hits.sum()) <= _NEGLIGIBLE * search.k
+
+
 def expected_rows(head: Head, search: Search) -> int:
     """Return how many rows are to be read on the mean, before a code is looked at.
 
@@ -256,7 +268,7 @@ def rank(
         view: the codes.
         search: what is searched for.
         calibration: of the head; None of a user who has none yet.
-        complete: whether the view has all cells.
+        complete: whether the view has all cells in which hits are to be expected.
         at_least: keys that the ranking has, as long as there are so many.
     """
     k = search.k

@@ -29,7 +29,8 @@ from ialstore_backends.lsh.packed.rows import (
     strip_update,
     write_update,
 )
-from ialstore_backends.lsh.packed.tail import MovedError, OpenSegment, segments_of
+from ialstore_backends.lsh.packed.tail_items import OpenSegment, entries_of_segment, segment_room
+from ialstore_backends.lsh.packed.tail_writing import MovedError, segments_of
 from ialstore_backends.lsh.rows import session_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.packed.entries import Floats
     from ialstore_backends.lsh.packed.reading import PackedReader
     from ialstore_backends.lsh.packed.table import PackedTable
-    from ialstore_backends.lsh.packed.tail import TailTable
+    from ialstore_backends.lsh.packed.tail_writing import TailWriter
 
 __all__ = ["PackedWriter", "Written"]
 
@@ -73,7 +74,7 @@ class _Known:
 class PackedWriter:
     """Writes rows and entries; safe from many threads."""
 
-    def __init__(self, table: PackedTable, tail: TailTable, reader: PackedReader) -> None:
+    def __init__(self, table: PackedTable, tail: TailWriter, reader: PackedReader) -> None:
         self._table = table
         self._tail = tail
         self._reader = reader
@@ -165,7 +166,7 @@ class PackedWriter:
         if not written:
             return
         turned = self._rotation.apply(self._directions(written))
-        per_segment = self._tail.entries_of_segment(user_id)
+        per_segment = entries_of_segment(self._tail.layout, user_id)
         known = self._knowledge(op, user_id)
         done = 0
         while done < len(written):
@@ -298,7 +299,7 @@ class PackedWriter:
 
     def bury(self, op: Operation, user_id: str, dead: Sequence[bytes]) -> None:
         """Add tombstones; where there are no codes, none are needed."""
-        for part in segments_of(dead, self._tail.room(user_id)):
+        for part in segments_of(dead, segment_room(self._tail.layout, user_id)):
             while True:
                 known = self._knowledge(op, user_id)
                 if known.opened is None:
