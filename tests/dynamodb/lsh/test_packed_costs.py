@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,8 @@ import pytest
 from botocore.session import Session
 from numpy.typing import NDArray
 
-from ialstore import Consistency, IndexSpec, Units, VectorRecord, Where, meter
+from ialstore import Consistency, HashingEmbedder, IndexSpec, Units, VectorRecord, Where, meter
+from ialstore.cli import main
 from ialstore.ids import message_id
 from ialstore.testing.clock import START, ManualClock
 from ialstore.testing.servers import RunningServer
@@ -195,3 +198,41 @@ def test_a_merge_costs_about_what_was_predicted(
     predicted = prediction.merge("u", 400)
     assert predicted.write == pytest.approx(found.write, rel=0.2)
     assert predicted.read == pytest.approx(found.read, rel=0.2)
+
+
+@pytest.mark.usefixtures("by_codes")
+def test_explain_shows_the_way_of_a_search_and_its_units(
+    dynoxide: RunningServer,
+    prefix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Cold, and with ``--again`` held: half a unit for what is new, and as many rows."""
+    url = f"lsh+dynamodb://{prefix}?endpoint={dynoxide.endpoint}&layout=packed&chunks=1"
+    file = tmp_path / "ialstore.toml"
+    file.write_text(
+        '[conversation]\nurl = "memory:"\n[vector]\n'
+        f'url = "{url}"\n[embedder]\nuse = "hashing"\ndimension = {DIMENSION}\n'
+    )
+    embedder = HashingEmbedder(dimension=DIMENSION)
+    options = LshOptions(endpoint=dynoxide.endpoint, layout="packed", chunks=1)
+    with LshDynamoIndex(prefix, IndexSpec(DIMENSION, "cosine", embedder.model), options) as index:
+        index.setup()
+        vectors = topics(300, 1)
+        some = (replace(one, vector=v) for one, v in zip(uniform(300), vectors, strict=True))
+        index.bulk_load(("u", one) for one in some)
+        index.optimize("u", only_due=True)
+    monkeypatch.chdir(tmp_path)
+    asked = ["explain", "search", "-u", "u", "--query", "x", "--limit", "5", "--eventual", "--json"]
+    told: list[dict[str, Any]] = []
+    for again in ([], ["--again"]):
+        assert main([*asked, *again]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    cold, held = told
+    assert cold["backend"] == "lsh+dynamodb"
+    assert (cold["plan"], held["plan"]) == ("codes", "codes")
+    assert cold["rows"] == held["rows"] >= 5
+    assert held["read_units"] == 0.5 + held["rows"] / 2
+    assert held["read_units"] < cold["read_units"]
+    assert held["requests"] == 2
