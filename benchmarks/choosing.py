@@ -16,7 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack, chdir, suppress
+from contextlib import ExitStack, chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -26,7 +26,6 @@ from lsh_units import FILE
 
 from ialstore.cli import main as ialstore
 from ialstore.costing import Billing, Configuration, Part, Pricer
-from ialstore.errors import UnsupportedOperationError
 from ialstore.estimate import Workload
 from ialstore.prices import load_prices
 from ialstore.testing.servers import start
@@ -77,11 +76,7 @@ EFFORTS: Final = "0.2,0.35,0.5,0.65,0.8,0.95"
 
 
 def price(url: str, vectors: int, machines: Mapping[str, float] | None = None) -> float:
-    """Return USD a month, where each user has so many vectors.
-
-    Raises:
-        UnsupportedOperationError: the index does not predict it.
-    """
+    """Return USD a month, where each user has so many vectors."""
     workload = Workload(
         users=USERS,
         turns_per_day=TURNS_PER_DAY,
@@ -92,32 +87,6 @@ def price(url: str, vectors: int, machines: Mapping[str, float] | None = None) -
     part = Part("vector", StoreURL.parse(url))
     configuration = Configuration(parts=(part,), billing=Billing.ON_DEMAND, machines=machines or {})
     return Pricer(workload, load_prices()).bill(configuration).total
-
-
-class Found:
-    """Prices, of what is predicted and else of what was measured.
-
-    Args:
-        measured: by ``ialstore compare``.
-    """
-
-    def __init__(self, measured: dict[str, Any]) -> None:
-        names = {url: name for name, (url, _) in DRAWN.items()}
-        self._measured = {
-            (url, one["vectors"]): one["month"]
-            for url, name in names.items()
-            for one in measured["costs"]
-            if one["index"] == name
-        }
-
-    def price(
-        self, url: str, vectors: int, machines: Mapping[str, float] | None = None
-    ) -> tuple[float | None, str]:
-        """Return USD a month, if it is known, and by what."""
-        try:
-            return price(url, vectors, machines), "prediction"
-        except UnsupportedOperationError:
-            return self._measured.get((url, vectors)), "measurement"
 
 
 def compared(sizes: str, queries: int) -> dict[str, Any]:
@@ -154,7 +123,7 @@ def compared(sizes: str, queries: int) -> dict[str, Any]:
     return kept
 
 
-def report_prices(report: Report, measured: dict[str, Any]) -> None:
+def report_prices(report: Report) -> None:
     """Report prices: the table of the document, and the lines of the picture."""
     prices = report.table(
         "prices",
@@ -162,23 +131,18 @@ def report_prices(report: Report, measured: dict[str, Any]) -> None:
         "index",
         *(f"{size:,}" for size in SIZES),
     )
-    found = Found(measured)
     for url in INDEXES:
-        with suppress(UnsupportedOperationError):
-            prices.add(f"`{url}`", *(price(url, size) for size in SIZES))
+        prices.add(f"`{url}`", *(price(url, size) for size in SIZES))
     growth = report.table(
         "growth",
         f"What the vectors of {USERS:,} users cost",
         "index",
         "vectors of a user",
         COST,
-        "by",
     )
     for name, (url, machines) in DRAWN.items():
         for size in GROWTH:
-            cost, by = found.price(url, size, machines)
-            if cost is not None:
-                growth.add(name, size, cost, by)
+            growth.add(name, size, price(url, size, machines))
     report.pictures.append(
         Lines("growth", "growth", "index", "vectors of a user", COST, tuple(DRAWN))
     )
@@ -263,7 +227,7 @@ def main() -> None:
     report = Report("choosing", __doc__, ["numpy", "faiss-cpu"])
     measured = compared(given.sizes, given.queries)
     report_searches(report, measured)
-    report_prices(report, measured)
+    report_prices(report)
     report.finish(given)
 
 
