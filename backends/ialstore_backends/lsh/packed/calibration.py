@@ -17,7 +17,7 @@ import numpy as np
 from ialstore_backends.lsh.packed.codes import Codes, Query, prepare
 from ialstore_backends.lsh.packed.entries import sign_bits
 from ialstore_backends.lsh.packed.head import NEIGHBOURS, Calibration, CellTable, Head
-from ialstore_backends.lsh.packed.probing import expected_hits
+from ialstore_backends.lsh.packed.probing import expected_hits_of_each
 from ialstore_backends.lsh.packed.rotation import rotation
 
 if TYPE_CHECKING:
@@ -84,8 +84,10 @@ def calibrate(
         _case(codes, residuals, cell, int(own), prepare(vector, mean, layout.metric))
         for own, vector in zip(sample, originals, strict=True)
     ]
-    alpha = _alpha(head.cells, cases)
-    expected = [expected_hits(head.cells, case.query, alpha, len(case.cells)) for case in cases]
+    nearest = np.array([case.cells for case in cases])
+    scores = np.array([head.cells.centroids.estimates(case.query) for case in cases])
+    alpha = _alpha(head.cells, scores, nearest)
+    expected = expected_hits_of_each(head.cells, scores, alpha, nearest.shape[1])
     ranks = np.concatenate([case.ranks for case in cases])
     most = next((most for most in _MOST if (ranks < most).mean() >= _SHARES[-1]), _MOST[-1])
     gaps = np.concatenate([case.gaps for case in cases]) * margin(len(entries))
@@ -93,16 +95,17 @@ def calibrate(
     more = _MORE_RECALL * _doublings(len(entries))
     recall, recall_of_all = _RECALL + more, _RECALL_OF_ALL + more
 
+    there = np.take_along_axis(expected, nearest, axis=1)
+
     def least_hits(share: float) -> float:
-        there = [hits[case.cells] for hits, case in zip(expected, cases, strict=True)]
-        return float(np.quantile(np.concatenate(there), 1 - share, method="lower"))
+        return float(np.quantile(there, 1 - share, method="lower"))
 
     def delta(share: float) -> float:
         return float(np.quantile(gaps, share, method="higher"))
 
     def reads(share: float) -> int:
         least, window = least_hits(share), delta(1 + recall - share)
-        cells = sum(int((hits >= least).sum()) for hits in expected)
+        cells = int((expected >= least).sum())
         return cells + sum(int((case.windows[:most] <= window).sum()) for case in cases)
 
     share = min(_SHARES, key=reads)
@@ -163,24 +166,32 @@ def _case(codes: Codes, residuals: Floats, cell: Places, own: int, query: Query)
     )
 
 
-def _alpha(table: CellTable, cases: list[_Case]) -> float:
-    """Return the least alpha with which the cells expected to hold 95 % of the nearest do so."""
+def _alpha(table: CellTable, scores: Floats, nearest: Places) -> float:
+    """Return the least alpha with which the cells expected to hold 95 % of the nearest do so.
+
+    Args:
+        table: the cells of the user.
+        scores: of each centroid for each query, shape (queries, cells).
+        nearest: cell of each neighbour of each query, shape (queries, neighbours).
+    """
     low, high = 0, len(_ALPHAS) - 1
     while low < high:
         middle = (low + high) // 2
-        alpha = float(_ALPHAS[middle])
-        found = [_share_before(table, case, alpha) < _COVER for case in cases]
-        if np.concatenate(found).mean() >= _COVERED:
+        before = _share_before(table, scores, float(_ALPHAS[middle]), nearest)
+        if (before < _COVER).mean() >= _COVERED:
             high = middle
         else:
             low = middle + 1
     return float(_ALPHAS[low])
 
 
-def _share_before(table: CellTable, case: _Case, alpha: float) -> Doubles:
+def _share_before(table: CellTable, scores: Floats, alpha: float, nearest: Places) -> Doubles:
     """Return, for each of the nearest, the share expected in cells better than its own."""
-    expected = expected_hits(table, case.query, alpha, len(case.cells))
-    order = np.argsort(-expected, kind="stable")
-    before = np.empty(len(expected))
-    before[order] = np.cumsum(expected[order]) - expected[order]
-    return before[case.cells] / len(case.cells)
+    k = nearest.shape[1]
+    expected = expected_hits_of_each(table, scores, alpha, k)
+    order = np.argsort(-expected, axis=1, kind="stable")
+    ordered = np.take_along_axis(expected, order, axis=1)
+    before = np.empty_like(expected)
+    np.put_along_axis(before, order, np.cumsum(ordered, axis=1) - ordered, axis=1)
+    shares: Doubles = np.take_along_axis(before, nearest, axis=1) / k
+    return shares

@@ -11,7 +11,7 @@ from a user's vectors.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.packed.codes import Query
     from ialstore_backends.lsh.packed.head import CellTable
 
-__all__ = ["expected_hits"]
+    Doubles = NDArray[np.float64]
+
+__all__ = ["expected_hits", "expected_hits_of_each"]
 
 _GRID: Final = np.linspace(-6, 6, 1201)
 _TAIL: Final = np.array([math.erfc(x / math.sqrt(2)) / 2 for x in _GRID.tolist()])
 _HALVINGS: Final = 20
 
 
-def expected_hits(table: CellTable, query: Query, alpha: float, k: float) -> NDArray[np.float64]:
+def expected_hits(table: CellTable, query: Query, alpha: float, k: float) -> Doubles:
     """Return how many of the k nearest each cell is expected to hold.
 
     Args:
@@ -37,31 +39,38 @@ def expected_hits(table: CellTable, query: Query, alpha: float, k: float) -> NDA
         alpha: see ``Calibration``.
         k: neighbours wanted.
     """
+    scores = table.centroids.estimates(query)[np.newaxis]
+    expected: Doubles = expected_hits_of_each(table, scores, alpha, k)[0]
+    return expected
+
+
+def expected_hits_of_each(
+    table: CellTable, scores: NDArray[np.floating[Any]], alpha: float, k: float
+) -> Doubles:
+    """Return how many of the k nearest to each of many queries each cell is expected to hold.
+
+    Args:
+        table: the cells of the user.
+        scores: of each centroid for each query, shape (queries, cells).
+        alpha: see ``Calibration``.
+        k: neighbours wanted.
+    """
     sizes = table.sizes.astype(np.float64)
+    near: Doubles = scores.astype(np.float64)
     if k >= sizes.sum():
-        return sizes
-    scores = table.centroids.estimates(query).astype(np.float64)
+        return np.broadcast_to(sizes, near.shape)
     deviations = alpha * table.spreads.astype(np.float64)
-    deviations = np.maximum(deviations, 1e-6 * np.abs(scores) + 1e-30)
-    low = float((scores - 6 * deviations).min())
-    high = float((scores + 6 * deviations).max())
+    deviations = np.maximum(deviations, 1e-6 * np.abs(near) + 1e-30)
+    low = (near - 6 * deviations).min(axis=1, keepdims=True)
+    high = (near + 6 * deviations).max(axis=1, keepdims=True)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if _expected(scores, deviations, sizes, middle).sum() > k:
-            low = middle
-        else:
-            high = middle
-    return _expected(scores, deviations, sizes, low)
+        many = _expected(near, deviations, sizes, middle).sum(axis=1, keepdims=True) > k
+        low, high = np.where(many, middle, low), np.where(many, high, middle)
+    return _expected(near, deviations, sizes, low)
 
 
-def _expected(
-    scores: NDArray[np.float64],
-    deviations: NDArray[np.float64],
-    sizes: NDArray[np.float64],
-    threshold: float,
-) -> NDArray[np.float64]:
-    """Return how many entries of each cell are expected above a score."""
-    expected: NDArray[np.float64] = sizes * np.interp(
-        (threshold - scores) / deviations, _GRID, _TAIL
-    )
+def _expected(scores: Doubles, deviations: Doubles, sizes: Doubles, thresholds: Doubles) -> Doubles:
+    """Return how many entries of each cell are expected above the threshold of each query."""
+    expected: Doubles = sizes * np.interp((thresholds - scores) / deviations, _GRID, _TAIL)
     return expected
