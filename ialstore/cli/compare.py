@@ -127,8 +127,8 @@ def compare(
     quick: Annotated[
         bool, typer.Option("--quick", help="A first look: few vectors, queries and efforts.")
     ] = False,
-    optimize: Annotated[
-        bool, typer.Option("--optimize", help="Run optimize after each load.")
+    no_optimize: Annotated[
+        bool, typer.Option("--no-optimize", help="Don't run optimize after each load.")
     ] = False,
     setup: Annotated[
         bool, typer.Option("--setup", help="Create tables that are missing; they stay.")
@@ -193,7 +193,7 @@ def compare(
         ks=asked.ks,
         text_bytes=text_bytes,
         upserts=min(_UPSERTS, len(found.queries)),
-        optimize=optimize,
+        optimize=not no_optimize,
         setup=setup,
         keep=keep,
     )
@@ -205,7 +205,7 @@ def compare(
         metric=metric.value,
         seed=seed,
         text_bytes=text_bytes,
-        optimized=optimize,
+        optimized=not no_optimize,
     )
     journal = Journal.at(out.with_name(f"{out.name}.json"), basis, _environment())
     with common.out.progress("comparing") as progress:

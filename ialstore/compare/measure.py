@@ -63,7 +63,7 @@ class Plan:
     ks: tuple[int, ...]
     text_bytes: int
     upserts: int
-    optimize: bool = False
+    optimize: bool = True
     setup: bool = False
     keep: bool = False
 
