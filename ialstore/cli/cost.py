@@ -155,7 +155,8 @@ def cost(
     pricer = Pricer(asked, load_prices(prices))
     if cache_hit_rate is not None:
         configuration = replace(configuration, cache=pricer.cache(cache_hit_rate))
-    report = _Report(pricer, configuration)
+    with common.out.progress("pricing alternatives"):
+        report = _Report(pricer, configuration)
     if common.json:
         common.out.document(report.document())
     else:
