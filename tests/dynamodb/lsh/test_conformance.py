@@ -32,7 +32,15 @@ def opener(prefix: str, server: RunningServer, **options: Any) -> MakeIndex:
     return make
 
 
-class TestDynoxide(VectorIndexSuite):
+class _OneMetric:
+    """The others are those of ``TestBesideExactSearch``, and nothing to a server."""
+
+    @pytest.fixture
+    def metric(self) -> str:
+        return "euclidean"
+
+
+class TestDynoxide(_OneMetric, VectorIndexSuite):
     """Searches go through the index, which the emulators keep up with the table."""
 
     MACHINE_SHARE = 1 / 15
@@ -57,7 +65,7 @@ class TestPacked(VectorIndexSuite):
         return opener(prefix, dynoxide, layout="packed", chunks=2)
 
 
-class TestPackedAsItIsCheaper(FiltersChapter, SearchChapter):
+class TestPackedAsItIsCheaper(_OneMetric, FiltersChapter, SearchChapter):
     """The same; of users of few vectors, searches read all rows."""
 
     @pytest.fixture
@@ -66,7 +74,7 @@ class TestPackedAsItIsCheaper(FiltersChapter, SearchChapter):
 
 
 class TestDynamoDBLocal(  # pytest begins with the last
-    IsolationChapter, ExpiryChapter, RemovingChapter, FiltersChapter, SearchChapter
+    _OneMetric, IsolationChapter, ExpiryChapter, RemovingChapter, FiltersChapter, SearchChapter
 ):
     """Searches read rows; the chapters in which the servers could differ."""
 
@@ -76,7 +84,7 @@ class TestDynamoDBLocal(  # pytest begins with the last
 
 
 class TestPackedOnDynamoDBLocal(  # pytest begins with the last
-    IsolationChapter, ExpiryChapter, RemovingChapter, FiltersChapter, SearchChapter
+    _OneMetric, IsolationChapter, ExpiryChapter, RemovingChapter, FiltersChapter, SearchChapter
 ):
     """The chapters in which the servers could differ."""
 
