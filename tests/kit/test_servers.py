@@ -54,6 +54,7 @@ def command(folder, port):
 kind = servers.ServerKind("holder", (), (), lambda folder: None, lambda folder: "", command)
 servers.SERVERS = (kind,)
 with servers.start("holder") as server:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     print(server.port, flush=True)
     signal.pause()
 """
@@ -164,10 +165,13 @@ def test_a_server_ends_with_the_process_that_started_it(way: signal.Signals) -> 
     ) as starter:
         assert starter.stdout is not None
         port = int(starter.stdout.readline())
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-            starter.send_signal(way)
-            with suppress(ConnectionResetError):
-                assert connection.recv(1) == b""
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                starter.send_signal(way)
+                with suppress(ConnectionResetError):
+                    assert connection.recv(1) == b""
+        finally:
+            starter.kill()
 
 
 def test_a_server_that_does_not_start_shows_what_it_printed(
