@@ -109,6 +109,11 @@ def test_one_url_of_a_store_and_an_index_is_shown_once(run: Run) -> None:
     assert run("cost", "sqlite:///m.db", *SMALL).out.count("sqlite:///m.db\n") == 1
 
 
+def test_without_memories_nothing_is_searched(run: Run) -> None:
+    asked = ("cost", "lsh+dynamodb://app-?layout=packed", *SMALL, "--memories", 0, "--json")
+    assert "search" not in {one["name"] for one in run(*asked).json["calls"]}
+
+
 def test_a_layout_that_holds_codes_is_priced_as_if_it_held_none(run: Run) -> None:
     document = run("cost", "lsh+dynamodb://app-?layout=packed", *SMALL, "--json").json
     (note,) = document["notes"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -17,6 +19,7 @@ from ialstore import (
     CorruptError,
     IalStoreError,
     PartialWriteError,
+    ThrottledError,
     UnavailableError,
     Units,
     VectorRecord,
@@ -659,6 +662,40 @@ def test_a_call_that_meets_a_switch_goes_on(
     assert refused == 2
 
 
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        ("TransactionConflict", None),
+        ("ThrottlingError", ThrottledError),
+        ("Unheard", UnavailableError),
+    ],
+)
+def test_a_switch_that_is_cancelled_is_made_again_or_says_why(
+    packed: LshDynamoIndex, opened: Open, proxy: FaultProxy, reason: str, error: type | None
+) -> None:
+    """Fault A2: the reason stands among those of the transaction's parts."""
+    packed.bulk_load((USER, one) for one in crowd(300, 3))
+    told = {
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "message": "as planned",
+        "CancellationReasons": [{"Code": "None"}, {"Code": reason}],
+    }
+    cancelled = 0
+
+    def decide(request: ProxiedRequest) -> Decision:
+        nonlocal cancelled
+        if request.operation == "TransactWriteItems" and not cancelled:
+            cancelled += 1
+            return Instead(400, json.dumps(told).encode())
+        return None
+
+    proxy.decide = decide
+    with nullcontext() if error is None else pytest.raises(error, match=reason):
+        opened(proxy.endpoint).optimize(USER)
+    assert cancelled == 1
+    assert packed.count(USER) == 300
+
+
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("consistency", Consistency)
 def test_a_search_with_a_failed_part_raises(
@@ -788,11 +825,10 @@ def test_other_cells_are_read_where_the_rows_of_the_near_ones_are_gone(
     packed.optimize(USER, only_due=True)
     near = np.asarray(records[0].vector)
     by_score = sorted(records, key=lambda one: -float(np.dot(near, np.asarray(one.vector))))
-    for one in by_score[:-30]:
+    for one in by_score[:-5]:
         client.delete_item(TableName=packed.table, Key=row_key(packed, one.id))
-    hits = opened().search(USER, near, 20, effort=0.2)
-    assert {hit.id for hit in hits} <= {one.id for one in by_score[-30:]}
-    assert len(hits) == 20
+    hits = opened().search(USER, near, 5, effort=0.1)
+    assert {hit.id for hit in hits} == {one.id for one in by_score[-5:]}
 
 
 @pytest.mark.parametrize("kind", [("T", "e"), ("V", "m"), ("AB", "c")], ids=lambda kind: kind[0])

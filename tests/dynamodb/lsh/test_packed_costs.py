@@ -160,6 +160,16 @@ def test_a_search_costs_what_was_predicted(
             assert predicted.requests == found.requests
 
 
+def test_a_search_of_nobody_costs_what_was_predicted(opened: Open, clock: ManualClock) -> None:
+    index = opened(3)
+    index.setup()
+    query = np.ones(DIMENSION)
+    options = LshOptions(layout="packed", chunks=3)
+    prediction = PackedPrediction(IndexSpec(DIMENSION), options, int(clock.now.timestamp()))
+    found = measured(partial(index.search, "nobody", query, consistency=EVENTUAL))
+    assert prediction.search("nobody", query, records=[], consistency=EVENTUAL) == found
+
+
 @pytest.mark.parametrize("effort", [0.5, 1])
 def test_a_search_that_reads_rows_costs_what_was_predicted(
     opened: Open, clock: ManualClock, effort: float

@@ -179,7 +179,7 @@ class _Run:
             return None
         ranking, examined = self._look()
         while len(ranking.places) < self._query.k and not self._snapshot.is_complete:
-            if not self._read(self._others()):
+            if not self._read(self._others()):  # pragma: no cover - a rebuild between two reads
                 return None
             ranking, examined = self._look()
         self.keep()

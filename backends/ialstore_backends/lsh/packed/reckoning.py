@@ -181,8 +181,6 @@ class ReckonedSource:
     def with_cells(self, user_id: str, snapshot: Snapshot, numbers: Sequence[int]) -> Snapshot:
         """Return a snapshot that holds further cells."""
         del user_id
-        if not numbers:
-            return snapshot
         # Cells never change, and are read eventually.
         self._read([self.user.cell_bytes(number) for number in numbers], strong=False)
         return snapshot.with_cells({number: self.user.cells[number] for number in numbers})
