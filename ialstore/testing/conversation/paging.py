@@ -61,6 +61,17 @@ class Paging(ConversationSuiteBase):
         assert [one.id for one in walk(reader.summaries, **query)] == [one.id for one in expected]
         assert walk(reader.history, limit=5, session_id="nobody") == []
 
+    def test_pages_that_are_asked_for_again_are_the_same(
+        self, reader: ConversationStore, fill: Fill, say: Say
+    ) -> None:
+        """S6, S7: whatever was kept of the first time, the last page alone has no cursor."""
+        messages = [say() for _ in range(40)]
+        fill(reader, messages)
+        for limit in (8, 16, 20, 32):
+            query: dict[str, Any] = {"limit": limit, "session_id": "s1"}
+            for _ in range(2):
+                assert walk(reader.history, newest_first=True, **query) == messages[::-1]
+
     def test_a_page_holds_up_to_1000_messages(
         self, reader: ConversationStore, fill: Fill, say: Say
     ) -> None:

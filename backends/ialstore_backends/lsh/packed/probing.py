@@ -61,10 +61,10 @@ def expected_hits_of_each(
         return np.broadcast_to(sizes, near.shape)
     deviations = alpha * table.spreads.astype(np.float64)
     deviations = np.maximum(deviations, 1e-6 * np.abs(near) + 1e-30)
-    low = (near - 6 * deviations).min(axis=1, keepdims=True)
-    high = (near + 6 * deviations).max(axis=1, keepdims=True)
+    low: Doubles = (near - 6 * deviations).min(axis=1, keepdims=True)
+    high: Doubles = (near + 6 * deviations).max(axis=1, keepdims=True)
     for _ in range(_HALVINGS):
-        middle = (low + high) / 2
+        middle: Doubles = (low + high) / 2
         many = _expected(near, deviations, sizes, middle).sum(axis=1, keepdims=True) > k
         low, high = np.where(many, middle, low), np.where(many, high, middle)
     return _expected(near, deviations, sizes, low)
