@@ -196,9 +196,8 @@ class ConversationMachine(RuleBasedStateMachine):
         # What moves a message to a session of the same hash is left to `append` and `replace`.
         loaded: list[Message] = []
         for one in map(self.message, some):
-            known = (*self.model.messages, *loaded)
-            sessions = {other.session_id for other in known if other.id == one.id}
-            if sessions <= {one.session_id}:  # pragma: no branch - mostly it is so
+            there = [other for other in (*self.model.messages, *loaded) if other.id == one.id]
+            if all(other.session_id == one.session_id for other in there):
                 loaded.append(one)
         report = self.store.bulk_load(iter(loaded))
         assert (report.written, report.failed) == (len(loaded), 0)
