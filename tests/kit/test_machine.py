@@ -91,3 +91,11 @@ def test_a_message_of_a_session_with_the_same_hash_is_not_replaced() -> None:
     one.known = [replace(OLD, session_id="261")]
     one.replace((0, {"content": "moved"}))
     assert one.model.live("u") == [OLD]
+
+
+def test_a_message_of_a_session_with_the_same_hash_is_not_loaded() -> None:
+    one = machine()
+    one.append_all([OLD])
+    one.known = [replace(OLD, session_id="261")]
+    one.bulk_load([(0, {"content": "moved"})])
+    assert one.model.live("u") == [OLD]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from ialstore.cost import Units, read_units, write_units
 from ialstore.model import Consistency
 from ialstore.vector_model import Where, encode_record, encode_search
 from ialstore_backends.dynamodb.sizes import OVERHEAD_BYTES, item_bytes, query_units
+from ialstore_backends.dynamodb_embeddings.prediction import RowPrediction
 from ialstore_backends.lsh.codec import VectorCodec
 from ialstore_backends.lsh.packed.entries import EntryFormat, key_of
 from ialstore_backends.lsh.packed.head import cell_record_bytes
@@ -33,7 +34,7 @@ _EVERYTHING: Final = Where()
 _BATCH_KEYS: Final = 100
 
 
-class PackedPrediction:
+class PackedPrediction(RowPrediction):
     """Predicts the units of an index with these options; makes no request.
 
     Of calls that are no searches it agrees with the meter to the unit, for a process that has
@@ -70,31 +71,13 @@ class PackedPrediction:
         sizes = [self.row_bytes(user_id, one) for one in (record, there) if one is not None]
         return Units(write=write_units(max(sizes)) + 1, requests=2)
 
-    def delete(self, user_id: str, record: VectorRecord | None) -> Units:
-        """Return what deleting one vector costs; None is one that is not there."""
-        if record is None:
-            return Units(write=1, requests=1)
-        return Units(write=write_units(self.row_bytes(user_id, record)) + 1, requests=2)
-
-    def get(
-        self,
-        user_id: str,
-        records: Sequence[VectorRecord | None],
-        *,
-        consistency: Consistency | str,
-    ) -> Units:
-        """Return what reading up to 100 vectors costs; None is one that is not there."""
-        strong = Consistency(consistency) is Consistency.STRONG
-        sizes = [0 if one is None else self.row_bytes(user_id, one) for one in records]
-        return Units(read=sum(read_units(one, strong=strong) for one in sizes), requests=1)
-
     def count(
         self, user_id: str, records: Iterable[VectorRecord], *, consistency: Consistency | str
     ) -> Units:
         """Return what counting costs, given all vectors of the user."""
         strong = Consistency(consistency) is Consistency.STRONG
         sizes: dict[str, list[int]] = {one: [] for one in self._keys.all(user_id)}
-        items = sorted((self._item(user_id, one) for one in records), key=_sort_key)
+        items = sorted(self._items(user_id, records), key=_sort_key)
         for item in items:
             sizes[item["user_chunk"]["S"]].append(item_bytes(item))
         return sum((query_units(one, strong=strong) for one in sizes.values()), Units())
@@ -173,9 +156,11 @@ class PackedPrediction:
         layout = EntryFormat(self._spec.dimension, self._spec.metric)
         return self.row_bytes(user_id, record) + OVERHEAD_BYTES + 2 * layout.nbytes
 
-    def row_bytes(self, user_id: str, record: VectorRecord) -> int:
-        """Return the bytes of the row of a vector."""
-        return item_bytes(self._item(user_id, record))
+    def _items(self, user_id: str, records: Iterable[VectorRecord]) -> list[Item]:
+        return [self._item(user_id, one) for one in records]
+
+    def _put(self, item: Item) -> Units:
+        return Units(write=write_units(item_bytes(item)) + 1, requests=2)
 
     def _item(self, user_id: str, record: VectorRecord) -> Item:
         encoded = encode_record(record, self._spec)
