@@ -181,6 +181,14 @@ class VectorIndex(Component):
         """Do the part of the maintenance that pays by now. Default: there is none."""
         return OptimizeReport()
 
+    def _is_prefetch_due(self, user_id: str) -> bool:
+        """Return whether ``_prefetch`` would spare the next search a look; makes no request."""
+        del user_id
+        return False
+
+    def _prefetch(self, op: Operation, user_id: str) -> None:
+        """Read, and hold, what every search of a user begins with."""
+
     def _store_spec(self, op: Operation, spec: IndexSpec) -> None:
         """Store the spec, unless another process was faster. Default: nothing.
 
@@ -327,6 +335,36 @@ class VectorIndex(Component):
         return report
 
     # -- public methods: reading ----------------------------------------------------------------
+
+    def is_prefetch_due(self, user_id: str) -> bool:
+        """Return whether ``prefetch`` would make the next search of a user quicker.
+
+        Makes no request.
+
+        Raises:
+            InvalidInputError: the user id breaks the contract.
+        """
+        check_id_part(user_id, "user_id")
+        return self._is_prefetch_due(user_id)
+
+    def prefetch(self, user_id: str, *, consistency: Consistency | None = None) -> None:
+        """Read beforehand what each search of a user begins with, as while a query is embedded.
+
+        Changes no answer: a search looks for what was written since. Where nothing is due, as with
+        most indexes ever, nothing is read.
+
+        Args:
+            user_id: whose vectors will be searched.
+            consistency: as in ``search``.
+
+        Raises:
+            InvalidInputError: an argument breaks the contract.
+        """
+        check_id_part(user_id, "user_id")
+        with self._operation("prefetch", consistency=self._reading(consistency)) as op:
+            if self._is_prefetch_due(user_id):
+                self._bind(op)
+                self._prefetch(op, user_id)
 
     def search(
         self,

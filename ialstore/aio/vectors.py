@@ -87,6 +87,14 @@ class AsyncVectorIndex(AsyncComponent[VectorIndex]):
 
     # -- reading --------------------------------------------------------------------------------
 
+    def is_prefetch_due(self, user_id: str) -> bool:
+        """Return whether ``prefetch`` would help; see ``VectorIndex.is_prefetch_due``."""
+        return self._sync.is_prefetch_due(user_id)
+
+    async def prefetch(self, user_id: str, *, consistency: Consistency | None = None) -> None:
+        """Read beforehand what searches begin with; see ``VectorIndex.prefetch``."""
+        await self._call(self._sync.prefetch, user_id, consistency=consistency)
+
     async def search(
         self,
         user_id: str,

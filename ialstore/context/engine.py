@@ -348,7 +348,14 @@ class ContextEngine:
         def found() -> Found:
             # Recent messages among the hits are dropped: as many more leave enough.
             most = budget.memories + budget.recent_messages
-            return search(self._index, embed, user_id, query, at_most=most)
+            return search(
+                self._index,
+                embed,
+                user_id,
+                query,
+                at_most=most,
+                side_by_side=self._side_by_side,
+            )
 
         if not self._searches(query):
             return recent(), Found()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ialstore.context.model import LeftOut, LeftOutReason, Memory
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ialstore.context.budget import ContextBudget
+    from ialstore.context.parallel import SideBySide
     from ialstore.context.tokens import TokenCounting
     from ialstore.conversation import ConversationStore
     from ialstore.model import Message
@@ -48,14 +50,29 @@ def search(
     query: str,
     *,
     at_most: int,
+    side_by_side: SideBySide,
 ) -> Found:
-    """Return the messages of a user nearest to a query that has words."""
+    """Return the messages of a user nearest to a query that has words.
+
+    While the query is embedded, what searches of the user begin with is read.
+    """
     started = time.perf_counter()
-    vector = embed(query)
-    embedded = time.perf_counter()
+    if index.is_prefetch_due(user_id):
+        _, (vector, embed_seconds) = side_by_side.run(
+            partial(index.prefetch, user_id), partial(_timed, embed, query)
+        )
+    else:
+        vector, embed_seconds = _timed(embed, query)
     k = min(at_most, index.capabilities.max_k)
     hits = index.search(user_id, vector, k, where=_SPOKEN).hits
-    return Found(hits, embedded - started, time.perf_counter() - embedded)
+    return Found(hits, embed_seconds, time.perf_counter() - started - embed_seconds)
+
+
+def _timed(
+    embed: Callable[[str], NDArray[np.float32]], query: str
+) -> tuple[NDArray[np.float32], float]:
+    started = time.perf_counter()
+    return embed(query), time.perf_counter() - started
 
 
 @dataclass(frozen=True, slots=True)

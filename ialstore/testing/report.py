@@ -47,6 +47,7 @@ CLAUSES: Final[Mapping[str, str]] = {
     "V5": "filters",
     "V6": "effort and recall",
     "V7": "all other calls of an index",
+    "V8": "prefetches change no answer",
     "E1": "errors",
     "E2": "invalid input is refused before any I/O",
     "E3": "no content or secret in errors and events",

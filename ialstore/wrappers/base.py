@@ -195,5 +195,11 @@ class VectorWrapper(Wrapper[VectorIndex], VectorIndex):
     def _optimize_due(self, op: Operation, user_id: str) -> OptimizeReport:
         return self._around(op, lambda: self.inner._optimize_due(op, user_id))
 
+    def _is_prefetch_due(self, user_id: str) -> bool:
+        return self.inner._is_prefetch_due(user_id)
+
+    def _prefetch(self, op: Operation, user_id: str) -> None:
+        self._around(op, lambda: self.inner._prefetch(op, user_id))
+
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         return self._around(op, lambda: self.inner._users(op, limit, after))

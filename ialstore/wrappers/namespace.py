@@ -227,6 +227,12 @@ class NamespaceVectorIndex(VectorWrapper):
     def _optimize_due(self, op: Operation, user_id: str) -> OptimizeReport:
         return super()._optimize_due(op, self._names.stored(user_id))
 
+    def _is_prefetch_due(self, user_id: str) -> bool:
+        return super()._is_prefetch_due(self._names.stored(user_id))
+
+    def _prefetch(self, op: Operation, user_id: str) -> None:
+        super()._prefetch(op, self._names.stored(user_id))
+
     def _users(self, op: Operation, limit: int, after: str | None) -> Rows[str]:
         inner = super()._users
 

@@ -92,6 +92,7 @@ INDEX_CALLS = [
     call("setup"),
     call("upsert", "u", RECORDS),
     call("upsert", "u", []),
+    call("prefetch", "u"),
     call("search", "u", [1, 1]),
     call("search", "u", [1, 1], 2, where=Where(roles=["user"]), effort=1.0),
     call("get", "u", [RECORDS[1].id, NEVER]),
@@ -228,7 +229,7 @@ def test_the_answers_and_errors_are_those_of_the_sync_object(
     public = {name for name in dir(face_of) if not name.startswith("_")}
     methods = {name for name in public if callable(getattr(face_of, name))}
     assert methods - {name for name, *_ in calls} == {"aclose"} | (
-        methods & {"is_optimize_due", "subscribe"}
+        methods & {"is_optimize_due", "is_prefetch_due", "subscribe"}
     )
 
 
@@ -294,6 +295,7 @@ def test_a_face_says_of_itself_what_the_sync_object_says(tmp_path: Path) -> None
         assert face.sync is sync
     assert AsyncVectorIndex(index).spec is index.spec
     assert not AsyncVectorIndex(index).is_optimize_due("u")
+    assert not AsyncVectorIndex(index).is_prefetch_due("u")
     both = AsyncContextEngine(whole)
     assert (both.sync, both.embedder, both.budget) == (whole, whole.embedder, whole.budget)
     assert (both.store.sync, both.index.sync) == (whole.store, whole.index)

@@ -36,7 +36,7 @@ OF_BACKENDS = {
     "iam_policy",
 }
 """What a class says to the registry; nobody asks a face."""
-NEED_NO_THREAD = {"is_optimize_due", "subscribe"}
+NEED_NO_THREAD = {"is_optimize_due", "is_prefetch_due", "subscribe"}
 ONLY_OF_FACES = {"aclose", "sync"}
 FACE_OF = {"ConversationStore": "AsyncConversationStore", "VectorIndex": "AsyncVectorIndex"}
 """What the properties of an engine's face return in place of the sync objects."""

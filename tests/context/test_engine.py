@@ -151,6 +151,56 @@ def test_reading_and_searching_run_side_by_side(rig: Any) -> None:
     rig.build("cat")
 
 
+class IndexThatLooksAhead(MemoryVectorIndex):
+    """Says that a prefetch helps, until there was one."""
+
+    def __init__(self, spec: IndexSpec) -> None:
+        super().__init__(spec)
+        self.prefetch_due = {"u"}
+        self.ahead: Callable[[], object] = bool
+
+    def _is_prefetch_due(self, user_id: str) -> bool:
+        return user_id in self.prefetch_due
+
+    def _prefetch(self, op: Any, user_id: str) -> None:
+        op.add(Units(read=1, requests=1))
+        self.ahead()
+        self.prefetch_due.discard(user_id)
+
+
+def test_what_searches_begin_with_is_read_while_the_query_is_embedded(new_rig: Any) -> None:
+    """V8: each waits until the other has begun; not when nothing is due."""
+    index = IndexThatLooksAhead(IndexSpec(64))
+    rig = new_rig(index=index)
+    (said,) = rig.say("a cat", session_id="old")
+    meet = threading.Barrier(2, timeout=10)
+    index.ahead = meet.wait
+
+    def embed() -> Any:
+        meet.wait()
+        return rig.embedder.inner.embed_query("cat")
+
+    rig.embedder.instead = embed
+    first = rig.build("cat")
+    second = rig.build("cat")
+
+    assert [memory.id for memory in first.memories] == [said.id]
+    assert first.memories == second.memories
+    assert (first.units, second.units) == (Units(read=1, requests=1), Units())
+
+
+def test_a_prefetch_that_fails_fails_the_build(new_rig: Any) -> None:
+    """V8: as the search would."""
+    index = IndexThatLooksAhead(IndexSpec(64))
+
+    def fail() -> None:
+        raise UnavailableError("as planned")
+
+    index.ahead = fail
+    with pytest.raises(UnavailableError, match="as planned"):
+        new_rig(index=index).build("cat")
+
+
 def test_more_callers_than_threads_are_all_served(rig: Any) -> None:
     rig.say("a cat", session_id="old")
     meet = threading.Barrier(32, timeout=20)

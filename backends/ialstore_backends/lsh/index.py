@@ -152,6 +152,15 @@ class LshDynamoIndex(EmbeddingTableIndex):
         table_prefix(url)
         return estimate(url.options(LshOptions), workload, age_days)
 
+    # -- looking ahead --------------------------------------------------------------------------
+
+    def _is_prefetch_due(self, user_id: str) -> bool:
+        return self._codes is not None and self._codes.is_prefetch_due(user_id)
+
+    def _prefetch(self, op: Operation, user_id: str) -> None:
+        if self._codes is not None:  # pragma: no branch - else it is never due
+            self._codes.prefetch(op, user_id)
+
     # -- maintenance ----------------------------------------------------------------------------
 
     def _is_optimize_due(self, user_id: str) -> bool:

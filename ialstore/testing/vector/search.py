@@ -40,6 +40,22 @@ class SearchChapter(VectorSuiteBase):
             for k in (1, 3, 100):
                 oracle.search(query, k)
 
+    def test_a_prefetch_changes_no_answer(self, index: VectorIndex, record: MakeRecord) -> None:
+        """V8: what is written, deleted and erased after it is searched as it is."""
+        index.prefetch("nobody")
+        first, *rest = crowd(60)
+        index.upsert(USER, rest)
+        index.prefetch(USER)
+        best = record(X)
+        index.upsert(USER, [best])
+        index.delete(USER, [rest[0].id])
+        Oracle.of(index).search(X, 20)
+        assert index.search(USER, X, 1).hits[0].id == best.id
+        index.prefetch(USER)
+        index.erase(USER)
+        index.upsert(USER, [first])
+        assert [hit.id for hit in index.search(USER, X)] == [first.id]
+
     def test_scores_are_those_of_the_metric(self, searched: VectorIndex, fill: Fill) -> None:
         """V4: also of vectors and queries far from unit length."""
         fill(searched, crowd(100))

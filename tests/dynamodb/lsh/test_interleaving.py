@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -154,6 +154,14 @@ class World:
         client.pauses = lambda _: lambda: None
         threads: Any = index._table.side_by_side  # noqa: SLF001 - of which there are to be none
         threads._inside = SimpleNamespace(yes=True)  # noqa: SLF001 - as above
+        one_by_one, choice = threads.outcomes, random.Random(f"{self._seed} {name}")
+
+        def outcomes(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+            order = choice.sample(range(len(calls)), len(calls))
+            ended = one_by_one([calls[place] for place in order])
+            return [ended[order.index(place)] for place in range(len(calls))]
+
+        threads.outcomes = outcomes
         return index
 
     # -- processes ------------------------------------------------------------------------------

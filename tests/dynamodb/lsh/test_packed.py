@@ -27,6 +27,7 @@ from ialstore import (
     meter,
 )
 from ialstore.component import Access
+from ialstore.events import OperationEvent
 from ialstore.ids import message_id
 from ialstore.testing.clock import START, ManualClock
 from ialstore.testing.proxy import Decision, FaultProxy, Instead, ProxiedRequest, ResetAfter
@@ -35,6 +36,7 @@ from ialstore.testing.specs import spec_of
 from ialstore.testing.vector.base import USER, X
 from ialstore.testing.vector.crowd import crowd
 from ialstore.url import StoreURL
+from ialstore.vector_model import SearchResult
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
 from ialstore_backends.lsh.packed import entries, rebuilding, rows, tail_items, tail_writing
 from ialstore_backends.lsh.packed.codes import directions
@@ -98,6 +100,18 @@ def found(index: LshDynamoIndex, **how: Any) -> set[str]:
     return {hit.id for hit in index.search(USER, np.ones(24), 100, effort=0.5, **how)}
 
 
+def observed(
+    index: LshDynamoIndex, call: Callable[[], SearchResult]
+) -> tuple[OperationEvent, SearchResult]:
+    """Return the event of a search, and its result."""
+    events: list[OperationEvent] = []
+    stop = index.subscribe(events.append)
+    result = call()
+    stop()
+    (event,) = events
+    return event, result
+
+
 def maintained(index: LshDynamoIndex, records: Sequence[VectorRecord]) -> None:
     """Store records, with the maintenance that is due."""
     for first in range(0, len(records), 3):
@@ -124,19 +138,54 @@ def test_an_upsert_takes_two_units_and_a_delete_as_well(
 def test_a_search_that_holds_all_codes_reads_half_a_unit_and_the_rows(
     packed: LshDynamoIndex, opened: Open
 ) -> None:
-    """In two round trips; cold in three."""
+    """In one round trip; cold in three."""
     packed.bulk_load((USER, one) for one in crowd(300, 3))
     packed.optimize(USER, only_due=True)
     index = opened()
     index.check()
-    with meter() as cold:
-        index.search(USER, X, consistency=EVENTUAL)
-    with meter() as held:
-        result = index.search(USER, X, consistency=EVENTUAL)
+    cold, _ = observed(index, partial(index.search, USER, X, consistency=EVENTUAL))
+    held, result = observed(index, partial(index.search, USER, X, consistency=EVENTUAL))
     assert index.held_bytes > 0
-    assert cold.units.requests <= 3
-    assert held.units.requests == 2
+    assert cold.round_trips <= 3
+    assert (held.round_trips, held.units.requests) == (1, 2)
     assert 0.5 + result.reranked / 2 <= held.units.read < cold.units.read
+
+
+def test_what_another_process_wrote_costs_a_round_trip_and_its_row(
+    packed: LshDynamoIndex, opened: Open
+) -> None:
+    packed.bulk_load((USER, one) for one in crowd(300, 3))
+    packed.optimize(USER, only_due=True)
+    index = opened()
+    search = partial(index.search, USER, X, consistency=EVENTUAL)
+    before = search()
+    best = replace(crowd(301, 3)[300], vector=X)
+    packed.upsert(USER, [best])
+    seen, after = observed(index, search)
+    assert after.hits[0].id == best.id
+    assert (seen.round_trips, seen.units.requests) == (2, 3)
+    assert after.hits[1:] == before.hits[:-1]
+    assert observed(index, search)[0].round_trips == 1
+
+
+@pytest.mark.usefixtures("small")
+def test_after_a_prefetch_a_search_takes_two_round_trips(
+    packed: LshDynamoIndex, opened: Open
+) -> None:
+    """V8: cells are read beside the look at what is new."""
+    maintained(packed, crowd(90, 3))
+    index = opened()
+    index.check()
+    assert index.is_prefetch_due(USER)
+    index.prefetch(USER)
+    assert not index.is_prefetch_due(USER)
+    with meter() as metered:
+        index.prefetch(USER)
+    assert metered.units.requests == 0
+    seen, result = observed(index, partial(index.search, USER, X, 5))
+    assert seen.round_trips == 2
+    assert result == opened().search(USER, X, 5)
+    assert not opened(cache_bytes=0).is_prefetch_due(USER)
 
 
 # -- what a process holds -------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import ClassVar, Final, Unpack
@@ -596,6 +597,25 @@ class OptimizeForgets(MemoryVectorIndex):
     def _optimize(self, op: Operation, user_id: str, progress: Progress) -> OptimizeReport:
         self._delete(op, user_id, self._user(user_id).ids[:-256])
         return super()._optimize(op, user_id, progress)
+
+
+@breaks("V8")
+class SearchesWhatWasPrefetched(MemoryVectorIndex):
+    """A search after a prefetch does not find what was written in between."""
+
+    def _is_prefetch_due(self, user_id: str) -> bool:
+        return True
+
+    def _prefetch(self, op: Operation, user_id: str) -> None:
+        self.held = {user_id: deepcopy(self._user(user_id))}
+
+    def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
+        now = self._by_user
+        self._by_user = now | self.__dict__.pop("held", {})
+        try:
+            return super()._search(op, query)
+        finally:
+            self._by_user = now
 
 
 @breaks("V1")

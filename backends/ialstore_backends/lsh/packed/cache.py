@@ -129,7 +129,7 @@ class CodeCache:
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
+        self.most_bytes = most_bytes
         self._lock = threading.Lock()
         self._snapshots: OrderedDict[str, tuple[Snapshot, int]] = OrderedDict()
         self._bytes = 0
@@ -150,9 +150,9 @@ class CodeCache:
         size = snapshot.nbytes
         with self._lock:
             self._forget(user_id)
-            while self._snapshots and self._bytes + size > self._most:
+            while self._snapshots and self._bytes + size > self.most_bytes:
                 self._forget(next(iter(self._snapshots)))
-            if size <= self._most:
+            if size <= self.most_bytes:
                 self._snapshots[user_id] = snapshot, size
                 self._bytes += size
 

@@ -91,6 +91,14 @@ class PackedLayout:
         """Rebuild cells where that pays, and repair codes unless only that is asked for."""
         return self._maintenance.run(op, user_id, progress, only_due=only_due)
 
+    def is_prefetch_due(self, user_id: str) -> bool:
+        """Return whether nothing of a user is held, and something could be."""
+        return self._cache.most_bytes > 0 and self._cache.get(user_id) is None
+
+    def prefetch(self, op: Operation, user_id: str) -> None:
+        """Read, and hold, head and tail of a user."""
+        self._cache.put(user_id, self._reader.fresh(op, user_id, strong=is_strong(op)))
+
     def search(self, op: Operation, query: SearchQuery) -> SearchResult:
         """Return the nearest."""
         found = self._searcher.run(_Source(op, self._reader), query, op.now)
@@ -127,8 +135,14 @@ class _Source:
     op: Operation
     reader: PackedReader
 
-    def snapshot(self, user_id: str) -> Snapshot:
-        return self.reader.snapshot(self.op, user_id, strong=is_strong(self.op))
+    def held(self, user_id: str) -> Snapshot | None:
+        return self.reader.cache.get(user_id)
+
+    def snapshot(
+        self, user_id: str, held: Snapshot | None, cells: Sequence[int], keys: Sequence[int]
+    ) -> tuple[Snapshot, list[EncodedRecord]]:
+        strong = is_strong(self.op)
+        return self.reader.snapshot(self.op, user_id, held, strong=strong, cells=cells, keys=keys)
 
     def fresh(self, user_id: str) -> Snapshot:
         return self.reader.fresh(self.op, user_id, strong=True)

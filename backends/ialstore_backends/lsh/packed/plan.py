@@ -2,7 +2,8 @@
 
 Rows decide on score, text, expiry and filters; codes only on which rows are read. Where fewer than
 k are found among the codes of the cells read, the others are read as well: a search is short only
-where there is no more. With the whole effort every row is read, and the search is exact; as well
+where there is no more. What is held says what to read next if nothing is new; that is read beside
+the look at what is new. With the whole effort every row is read, and the search is exact; as well
 where that is cheaper, for a row read alone costs a read of 4 KB, and rows read by a query cost what
 their bytes come to.
 """
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ialstore_backends._exact import Ranking
     from ialstore_backends.dynamodb.table import Item
     from ialstore_backends.lsh.packed.cache import Snapshot
+    from ialstore_backends.lsh.packed.searching import Ranking as Order
 
 __all__ = ["MIN_RECALL", "Found", "PackedSearch", "Source"]
 
@@ -51,8 +53,18 @@ _MORE: Final = 8  # times as many keys are ranked when all that were have been l
 class Source(Protocol):
     """Where codes and rows of one call come from."""
 
-    def snapshot(self, user_id: str) -> Snapshot:
-        """Return what is held of a user and what is new of the tail."""
+    def held(self, user_id: str) -> Snapshot | None:
+        """Return what is held of a user, as it was when it was read."""
+        ...
+
+    def snapshot(
+        self, user_id: str, held: Snapshot | None, cells: Sequence[int], keys: Sequence[int]
+    ) -> tuple[Snapshot, list[EncodedRecord]]:
+        """Return what is held of a user and what is new of the tail.
+
+        At the same time read cells, which the snapshot then holds unless a rebuild has replaced
+        them, and records under keys.
+        """
         ...
 
     def fresh(self, user_id: str) -> Snapshot:
@@ -113,9 +125,9 @@ class PackedSearch:
         """Return the nearest; see ``VectorIndex._search``."""
         if query.effort == 1:
             return self._exact(source, query, now)
-        snapshot = source.snapshot(query.user_id)
+        run = self._new_run(source, query, now)
+        run.begin()
         for _ in range(_TRIES):
-            run = _Run(self._spec, source, query, now, snapshot, self._chunks)
             try:
                 found = run.found()
             except _DearerError:
@@ -123,8 +135,12 @@ class PackedSearch:
                 return self._exact(source, query, now, cells=run.cells)
             if found is not None:
                 return found
-            snapshot = source.fresh(query.user_id)
+            run = self._new_run(source, query, now)
+            run.take(source.fresh(query.user_id))
         raise UnavailableError("the codes of the user are being rewritten", retryable=True)
+
+    def _new_run(self, source: Source, query: SearchQuery, now: int) -> _Run:
+        return _Run(self._spec, source, query, now, self._chunks)
 
     def _exact(self, source: Source, query: SearchQuery, now: int, cells: int = 0) -> Found:
         rows = source.all(query.user_id, query.lower, query.upper)
@@ -144,29 +160,67 @@ class _Run:
         cells: that were read.
     """
 
-    def __init__(  # noqa: PLR0917 - all of one search
-        self,
-        spec: IndexSpec,
-        source: Source,
-        query: SearchQuery,
-        now: int,
-        snapshot: Snapshot,
-        chunks: int,
+    _snapshot: Snapshot
+    _search: Search
+
+    def __init__(
+        self, spec: IndexSpec, source: Source, query: SearchQuery, now: int, chunks: int
     ) -> None:
+        self._spec = spec
         self._source = source
         self._query = query
         self._now = now
-        self._snapshot = snapshot
-        self._search = Search(
-            prepare(query.vector, snapshot.mean, spec.metric),
-            query.k,
-            query.effort,
-            _filter_of(query, now),
-        )
+        self._chunks = chunks
         self._matrix = ExactMatrix(spec)
         self._fetched: set[int] = set()
-        self._chunks = chunks
+        self._order: Order | None = None  # of the snapshot, and looked at in part
         self.cells = 0
+
+    def begin(self) -> None:
+        """Take what there is now, and what the search of what is held would read of it."""
+        user_id = self._query.user_id
+        held = self._source.held(user_id)
+        cells: Sequence[int] = ()
+        keys: Sequence[int] = ()
+        if held is not None:
+            self.take(held)
+            cells, keys = self._ahead()
+        snapshot, records = self._source.snapshot(user_id, held, cells, keys)
+        if snapshot is not held:
+            self._order = None
+            self.take(snapshot)
+        self.cells += len(cells)
+        self._fetched.update(keys)
+        _put(self._matrix, records)
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Search this snapshot."""
+        self._snapshot = snapshot
+        query = self._query
+        self._search = Search(
+            prepare(query.vector, snapshot.mean, self._spec.metric),
+            query.k,
+            query.effort,
+            _filter_of(query, self._now),
+        )
+
+    def _ahead(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Return the cells to read, or else the keys of the first rows."""
+        snapshot = self._snapshot
+        try:
+            self._foresee()
+            if snapshot.head is not None and not snapshot.is_complete:
+                share = snapshot.view.share(self._search.chosen)
+                cells = cells_to_read(snapshot.head, self._search, snapshot.held, share)
+                if cells:
+                    return cells, ()
+            self._order = self._ranked()
+            keys = self._order.next_rows(0)
+            self._compare(len(keys))
+        except _DearerError:  # than all rows, unless much is new
+            self._order = None
+            return (), ()
+        return (), keys
 
     def found(self) -> Found | None:
         """Return what is found; None if cells were there no longer.
@@ -244,19 +298,9 @@ class _Run:
 
     def _look(self) -> tuple[Ranking, int]:
         """Read the rows that may be among the best; return the best, and the codes looked at."""
-        query, snapshot = self._query, self._snapshot
-        head = snapshot.head
-        calibration = None if head is None else head.facts.calibration
-        complete = head is None or holds_enough(head, self._search, snapshot.held)
-        at_least = 0
+        query = self._query
+        order, self._order = self._order or self._ranked(), None
         while True:
-            order = rank(
-                snapshot.view,
-                self._search,
-                calibration,
-                complete=complete,
-                at_least=at_least,
-            )
             best = self._matrix.search(query, self._now)
             while keys := order.next_rows(best.examined):
                 wanted = [key for key in keys if key not in self._fetched]
@@ -267,7 +311,19 @@ class _Run:
                     best = self._matrix.search(query, self._now)
             if not order.is_cut or len(order.keys) == order.examined:
                 return best, order.examined
-            at_least = _MORE * len(order.keys)
+            order = self._ranked(_MORE * len(order.keys))
+
+    def _ranked(self, at_least: int = 0) -> Order:
+        """Return what to look at of the snapshot."""
+        snapshot = self._snapshot
+        head = snapshot.head
+        return rank(
+            snapshot.view,
+            self._search,
+            None if head is None else head.facts.calibration,
+            complete=head is None or holds_enough(head, self._search, snapshot.held),
+            at_least=at_least,
+        )
 
 
 def _filter_of(query: SearchQuery, now: int) -> Filter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any, Final
@@ -50,15 +50,45 @@ class PackedReader:
 
     # -- codes ----------------------------------------------------------------------------------
 
-    def snapshot(self, op: Operation, user_id: str, *, strong: bool) -> Snapshot:
-        """Return head and tail as they are now, with the cells that are held already."""
-        held = self.cache.get(user_id)
-        if held is not None and held.opened is not None:
-            later = self._tail.read(op, user_id, strong=strong, behind=held.opened.number)
-            found = held.with_tail(later)
-            if found is not None and not self._is_long(found):
-                return found
-        return self.fresh(op, user_id, strong=strong)
+    def snapshot(
+        self,
+        op: Operation,
+        user_id: str,
+        held: Snapshot | None,
+        *,
+        strong: bool,
+        cells: Sequence[int],
+        keys: Sequence[int],
+    ) -> tuple[Snapshot, list[EncodedRecord]]:
+        """Return head and tail as they are now, with the cells that are held already.
+
+        Args:
+            op: the call.
+            user_id: the tenant.
+            held: what is held of the user.
+            strong: whether to read strongly.
+            cells: of what is held, to be read beside; they are in the snapshot unless a rebuild
+                has replaced them.
+            keys: of records to be read beside, when there are no cells to read.
+
+        Returns:
+            The snapshot, and the records.
+        """
+        if held is None or held.opened is None:
+            return self.fresh(op, user_id, strong=strong), []
+        calls: list[Callable[[], Any]] = [
+            partial(self._tail.read, op, user_id, strong=strong, behind=held.opened.number)
+        ]
+        if cells:
+            calls.append(partial(self.with_cells, op, user_id, held, cells))
+        elif keys:
+            calls.append(partial(self.by_keys, op, user_id, keys, strong=strong))
+        later, *beside = self._table.side_by_side.run(calls)
+        grown = beside[0] if cells else held
+        found = None if grown is None else grown.with_tail(later)
+        if found is None or self._is_long(found):
+            found = self.fresh(op, user_id, strong=strong)
+        return found, beside[0] if beside and not cells else []
 
     def fresh(self, op: Operation, user_id: str, *, strong: bool) -> Snapshot:
         """Return head and tail as they are now.

@@ -155,22 +155,32 @@ class ReckonedSource:
     Attributes:
         user: what there is.
         strong: whether reads are strongly consistent.
-        held: whether the process holds the codes of all cells.
+        is_held: whether the process holds the codes of all cells.
         units: of what was read.
     """
 
     user: PreparedUser
     strong: bool
-    held: bool
+    is_held: bool
     units: Units = field(default_factory=Units)
 
-    def snapshot(self, user_id: str) -> Snapshot:
-        """Return head and tail; held, what is new of the tail is read alone."""
-        if not self.held:
-            return self.fresh(user_id)
-        self.units += query_units([self.user.opened_bytes], strong=self.strong)
+    def held(self, user_id: str) -> Snapshot | None:
+        """Return what the process holds."""
+        del user_id
+        if not self.is_held:
+            return None
         snapshot = self.user.snapshot
         return snapshot.with_cells(self.user.cells) if self.user.cells else snapshot
+
+    def snapshot(
+        self, user_id: str, held: Snapshot | None, cells: Sequence[int], keys: Sequence[int]
+    ) -> tuple[Snapshot, list[EncodedRecord]]:
+        """Return head and tail; of what is held, what is new of the tail is read alone."""
+        del cells  # all are held, or none
+        if held is None:
+            return self.fresh(user_id), []
+        self.units += query_units([self.user.opened_bytes], strong=self.strong)
+        return held, self.by_keys(user_id, keys)
 
     def fresh(self, user_id: str) -> Snapshot:
         """Return head and tail."""
