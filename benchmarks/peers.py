@@ -31,7 +31,7 @@ What is not, and for whom that counts:
   checkpoint, which holds all. That is their only way, and for us the more, the longer the
   conversation is. The saver appends a tenth as many, because each writes all that was said before.
 - LangChain's history in DynamoDB is one item, of at most 400 KB: it is not asked for 10,000, and
-  appends a fifth as many, because each writes all that was said before.
+  appends a fifth as many, at most 500, because each writes all that was said before.
 - Ours in Redis is a cache, which holds the newest messages of each session; so only reads of the
   last 20 are compared there, each with one request.
 - Each reads its rows into the objects that its users get: messages, items, dicts.
@@ -232,10 +232,13 @@ def measure(turns: Turns, appends: int) -> None:
         appends: messages of each store, one a call and again in batches.
     """
     count = max(BATCH, appends // turns.rounds // SLICES)
-    texts = texts_of(count * (turns.rounds * SLICES + 1), seed=1)
+    slices = turns.rounds * SLICES + 1
+    texts = texts_of(count * slices, seed=1)
 
     def append_each(store: Store, number: int) -> int:
-        some = texts[(number + 1) * count :][: max(1, int(count * store.APPENDS))]
+        # Texts differ in length: some room is left in what is full with so many.
+        most = max(1, min(int(count * store.APPENDS), store.MOST // 2 // slices))
+        some = texts[(number + 1) * count :][:most]
         store.append_each(some)
         return len(some)
 
