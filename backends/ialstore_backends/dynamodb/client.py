@@ -230,11 +230,11 @@ class DynamoClient:
             raise ConfigurationError(f"dynamodb: {error}") from error
 
         def send(request: AWSPreparedRequest, **_: Any) -> Any:
-            if get_environ_proxies(request.url):
-                return None  # botocore knows how to reach the service by a proxy
             return transport.send_prepared(request, _ends_at.get())
 
-        client.meta.events.register("before-send.dynamodb", send)
+        # Botocore itself knows how to reach the service by a proxy, and looks once for one, too.
+        if not get_environ_proxies(client.meta.endpoint_url):
+            client.meta.events.register("before-send.dynamodb", send)
         client.meta.events.register("before-parse.dynamodb", _keep_raw)
         self._transport = transport
         return client
