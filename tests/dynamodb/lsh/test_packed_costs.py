@@ -246,3 +246,26 @@ def test_explain_shows_the_way_of_a_search_and_its_units(
     assert held["read_units"] == 0.5 + held["rows"] / 2
     assert held["read_units"] < cold["read_units"]
     assert held["requests"] == 2
+
+
+def test_codes_that_others_made_cost_as_those_of_ones_own() -> None:
+    """Rows of another codec are larger, and lie in other chunks; codes are of the same vectors."""
+    records = uniform(200)
+    plain, other = (
+        PackedPrediction(IndexSpec(DIMENSION), options, 0)
+        for options in (
+            LshOptions(layout="packed"),
+            LshOptions(layout="packed", codec="float32", chunks=1),
+        )
+    )
+    own = other.prepared("u", records, tail=20)
+    taken = other.prepared("u", records, tail=20, like=plain.prepared("u", records, tail=20))
+    search = partial(other.search, "u", records[0].vector, consistency=EVENTUAL)
+    for effort in (0.5, 1.0):
+        for held in (False, True):
+            found = search(records=taken, effort=effort, held=held)
+            assert found.read == pytest.approx(
+                search(records=own, effort=effort, held=held).read, rel=0.05
+            )
+    none = other.prepared("u", (), like=plain.prepared("u", ()))
+    assert search(records=none) == search(records=other.prepared("u", ()))

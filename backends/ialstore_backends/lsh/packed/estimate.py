@@ -42,6 +42,7 @@ _NOTE: Final = (
     "ialstore compare measures yours"
 )
 _USER: Final = "0" * 36
+_PLAIN: Final = LshOptions(layout="packed")
 _OF_CODES: Final = 0.5  # of the writes of a vector; the rest is its row's
 
 
@@ -117,6 +118,8 @@ def _prepared(
         _USER,
         [replace(one, vector=vector) for one, vector in zip(records, vectors, strict=False)],
         tail=tail_limit(layout, count) // 2 if count >= FIRST else 0,
+        # Codes don't depend on how rows are stored, and take longest to make.
+        like=None if options == _PLAIN else _prepared(_PLAIN, dimension, message_bytes, count)[1],
     )
     return prediction, there
 

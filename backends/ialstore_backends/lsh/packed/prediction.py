@@ -83,7 +83,12 @@ class PackedPrediction(RowPrediction):
         return sum((query_units(one, strong=strong) for one in sizes.values()), Units())
 
     def prepared(
-        self, user_id: str, records: Iterable[VectorRecord], *, tail: int = 0
+        self,
+        user_id: str,
+        records: Iterable[VectorRecord],
+        *,
+        tail: int = 0,
+        like: PreparedUser | None = None,
     ) -> PreparedUser:
         """Return all vectors of a user as they lie in the table.
 
@@ -91,11 +96,15 @@ class PackedPrediction(RowPrediction):
             user_id: the tenant.
             records: all, in the order in which they were stored.
             tail: how many of the last were stored since the last rebuild.
+            like: the same, prepared for other options: its codes are taken, which spares the work.
         """
         rows = [Row(encode_record(one, self._spec), self._item(user_id, one)) for one in records]
         first = len(rows) - tail
         rows = [*sorted(rows[:first], key=lambda row: row.place), *rows[first:]]
-        return PreparedUser(self._spec, user_id, {key_of(one.record.id): one for one in rows}, tail)
+        by_key = {key_of(one.record.id): one for one in rows}
+        if like is not None:
+            return like.with_rows(by_key)
+        return PreparedUser(self._spec, user_id, by_key, tail)
 
     def search(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -94,7 +95,7 @@ class PreparedUser:
                 None,
                 version=_VERSION,
                 segment=0,
-                row_bytes=math.ceil(sum(item_bytes(one.item) for one in rows.values()) / len(rows)),
+                row_bytes=_mean_bytes(rows),
                 key_bytes=key_bytes(user_id),
             )
             head = self._put_head(made, layout)
@@ -120,6 +121,17 @@ class PreparedUser:
             elements=opened,
         )
         self.snapshot = Snapshot.of(layout, Stored(head, dict(enumerate(closed)), (), segment))
+
+    def with_rows(self, rows: Mapping[int, Row]) -> PreparedUser:
+        """Return the same codes, with other rows of the same vectors."""
+        other = copy(self)
+        other.rows = rows
+        stored = self.snapshot.stored
+        if stored is not None:
+            facts = replace(stored.head.facts, row_bytes=_mean_bytes(rows))
+            stored = replace(stored, head=replace(stored.head, facts=facts))
+            other.snapshot = replace(self.snapshot, stored=stored)
+        return other
 
     def cell_bytes(self, number: int) -> int:
         """Return the bytes of the item of a cell."""
@@ -221,3 +233,7 @@ class ReckonedSource:
     def _read(self, sizes: Sequence[int], *, strong: bool) -> None:
         read = sum(read_units(one, strong=strong) for one in sizes)
         self.units += Units(read=read, requests=-(-len(sizes) // _KEYS))
+
+
+def _mean_bytes(rows: Mapping[int, Row]) -> int:
+    return math.ceil(sum(item_bytes(one.item) for one in rows.values()) / len(rows))
