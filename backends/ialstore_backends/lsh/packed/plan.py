@@ -188,7 +188,9 @@ class _Run:
         snapshot, records = self._source.snapshot(user_id, held, cells, keys)
         if snapshot is not held:
             self._order = None
-            self.take(snapshot)
+            if held is None or snapshot.stored is not held.stored:
+                self.take(snapshot)
+            self._snapshot = snapshot  # with the same mean
         self.cells += len(cells)
         self._fetched.update(keys)
         _put(self._matrix, records)

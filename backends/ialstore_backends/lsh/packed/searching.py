@@ -206,6 +206,13 @@ class Search:
     k: int
     effort: float | None = None
     chosen: Filter = field(default_factory=Filter)
+    _known: dict[int, tuple[Codes, Floats]] = field(default_factory=dict, repr=False)
+
+    def estimates(self, codes: Codes) -> Floats:
+        """Return estimates of codes, which are computed once."""
+        if id(codes) not in self._known:  # the codes are kept, too: no others get their id
+            self._known[id(codes)] = codes, codes.estimates(self.query)
+        return self._known[id(codes)][1]
 
 
 def cells_to_read(
@@ -297,7 +304,7 @@ def rank(
 def _estimates(view: View, search: Search) -> tuple[NDArray[np.uint64], Floats]:
     """Return keys and estimates of the codes that pass."""
     parts = [
-        (codes.keys[passes], codes.estimates(search.query)[passes])
+        (codes.keys[passes], search.estimates(codes)[passes])
         for codes, passes in zip(
             (view.cells, view.tail), view.passing(search.chosen, search.k), strict=True
         )
