@@ -136,7 +136,7 @@ class _Source:
     reader: PackedReader
 
     def held(self, user_id: str) -> Snapshot | None:
-        return self.reader.cache.get(user_id)
+        return self.reader.held(user_id)
 
     def snapshot(
         self, user_id: str, held: Snapshot | None, cells: Sequence[int], keys: Sequence[int]

@@ -294,7 +294,8 @@ class _Run:
         grown = self._source.with_cells(self._query.user_id, self._snapshot, numbers)
         if grown is None:
             return False
-        self._snapshot = grown
+        if grown is not self._snapshot:
+            self._snapshot, self._order = grown, None
         self.cells += len(numbers)
         return True
 

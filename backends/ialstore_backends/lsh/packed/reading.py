@@ -50,6 +50,11 @@ class PackedReader:
 
     # -- codes ----------------------------------------------------------------------------------
 
+    def held(self, user_id: str) -> Snapshot | None:
+        """Return what is held of a user who has codes."""
+        held = self.cache.get(user_id)
+        return None if held is None or held.opened is None else held
+
     def snapshot(
         self,
         op: Operation,
@@ -74,10 +79,11 @@ class PackedReader:
         Returns:
             The snapshot, and the records.
         """
-        if held is None or held.opened is None:
+        if held is None:
             return self.fresh(op, user_id, strong=strong), []
+        behind = None if held.opened is None else held.opened.number
         calls: list[Callable[[], Any]] = [
-            partial(self._tail.read, op, user_id, strong=strong, behind=held.opened.number)
+            partial(self._tail.read, op, user_id, strong=strong, behind=behind)
         ]
         if cells:
             calls.append(partial(self.with_cells, op, user_id, held, cells))
