@@ -23,6 +23,7 @@ from ialstore.testing.vector.writing import WritingChapter
 from tests.opensearch.conftest import opened
 
 
+@pytest.mark.no_cover
 class TestEveryVector(  # pytest begins with the last
     MachineChapter,
     ThreadsChapter,
@@ -58,10 +59,12 @@ class _Graph:
         return self.METRIC
 
 
+@pytest.mark.no_cover
 class TestGraph(_Graph, RecallChapter):
     METRIC = "dot"
 
 
+@pytest.mark.no_cover
 class TestGraphUnderFilters(_Graph, FiltersChapter):
     METRIC = "euclidean"
 

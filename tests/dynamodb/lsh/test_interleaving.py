@@ -351,6 +351,7 @@ def is_seen(prefix: str, server: RunningServer, rewrite: Rewrite) -> bool:
     return False
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_fault_is_seen(
     dynoxide: RunningServer, prefix: str, monkeypatch: pytest.MonkeyPatch, plant: str
@@ -360,6 +361,7 @@ def test_a_planted_fault_is_seen(
     assert is_seen(prefix, dynoxide, rewrite), f"nobody saw that {plant}"
 
 
+@pytest.mark.no_cover
 def test_merging_the_open_segment_is_seen(
     dynoxide: RunningServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
