@@ -44,17 +44,25 @@ class TestDynoxide(ConversationStoreSuite):
         return opener(prefix, dynoxide)
 
 
+class SpreadWithoutIndexes:
+    @pytest.fixture
+    def make_store(self, dynoxide: RunningServer, prefix: str) -> MakeStore:
+        return opener(prefix, dynoxide, spread=4, user_time_index=False, session_index=False)
+
+
 @pytest.mark.no_cover
 class TestDynoxideSpreadWithoutIndexes(  # pytest begins with the last
-    Machine, Cursors, Expiry, Freshness, Reading, Removing, Sessions, Threads
+    SpreadWithoutIndexes, Machine, Cursors, Expiry, Freshness, Removing, Sessions, Threads
 ):
     """The chapters that read in another way without indexes."""
 
     MACHINE_SHARE = 1 / 10
 
-    @pytest.fixture
-    def make_store(self, dynoxide: RunningServer, prefix: str) -> MakeStore:
-        return opener(prefix, dynoxide, spread=4, user_time_index=False, session_index=False)
+
+class TestMeasured(SpreadWithoutIndexes, Reading, Replacing):
+    """Of these the short chapters, and a test: they meet what other tests of the backend don't."""
+
+    test_an_expired_message_may_be_appended = Expiry.test_an_expired_message_may_be_appended
 
 
 class OnDynamoDBLocal:

@@ -64,13 +64,14 @@ class TestGraph(_Graph, RecallChapter):
     METRIC = "dot"
 
 
-@pytest.mark.no_cover
 class TestGraphUnderFilters(_Graph, FiltersChapter):
     METRIC = "euclidean"
 
 
 class TestSetup(SpecChapter):
     """Each test has a place where nothing is."""
+
+    test_every_user_is_listed = ReadingChapter.test_every_user_is_listed
 
     @pytest.fixture
     def make_index(self, port: int, index_name: str) -> MakeIndex:

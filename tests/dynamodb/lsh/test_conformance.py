@@ -9,7 +9,7 @@ import pytest
 
 from ialstore.testing import VectorDifferentialSuite, VectorIndexSuite
 from ialstore.testing.servers import RunningServer
-from ialstore.testing.vector.base import MakeIndex, Settle
+from ialstore.testing.vector.base import MakeIndex, Settle, VectorSuiteBase
 from ialstore.testing.vector.expiry import ExpiryChapter, IsolationChapter
 from ialstore.testing.vector.filters import FiltersChapter
 from ialstore.testing.vector.recall import RecallChapter
@@ -72,6 +72,15 @@ class TestPackedOfOtherMetrics(Packed, OtherMetrics, SearchChapter):
 
     test_the_recall_is_what_the_index_stands_for = (
         RecallChapter.test_the_recall_is_what_the_index_stands_for
+    )
+
+
+@pytest.mark.usefixtures("by_codes")
+class TestPackedMeasured(Packed, VectorSuiteBase):
+    """Of what is not measured elsewhere, the test that meets what others of the layout don't."""
+
+    test_a_search_that_is_asked_again_sees_what_was_written = (
+        SearchChapter.test_a_search_that_is_asked_again_sees_what_was_written
     )
 
 
