@@ -1,14 +1,20 @@
-"""What holds for the whole run: the profile of Hypothesis, quick tests first, what is undone."""
+"""What holds for the whole run: the profile of Hypothesis, the order of tests, what is undone."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from functools import cache
 
+import botocore.session
 import pytest
+from coverage import Coverage
 from hypothesis import settings
 
 from ialstore import registry
+from ialstore.testing.profiles import PROFILES, profile
 
 # A busy machine is no failure. In CI the same examples run every time, so that a change is to
 # blame when one fails; at a desk, new ones are tried.
@@ -22,14 +28,53 @@ LAST = (
     "opensearch",
     "typing",
     "plugins",
-    "conformance",
     "faults",
+    "conformance",  # thousands of short ones, with which all workers end at about the same time
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slow folders last, in this order; a folder not named here counts as quick."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the nightly tests to ``make soak``, and put the slow folders last, in this order.
+
+    A folder not named here counts as quick.
+    """
+    if profile() != PROFILES["thorough"]:
+        nightly = {item for item in items if item.get_closest_marker("nightly")}
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if item not in nightly]
     items.sort(key=lambda item: next((LAST.index(p) + 1 for p in item.path.parts if p in LAST), 0))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Don't measure what is marked ``no_cover``: traced line by line, it would take twice as long.
+
+    Under a Python that lets coverage measure without tracing, all is measured.
+    """
+    if (
+        os.environ.get("MEASURE_ALL")
+        or Coverage.current() is None
+        or item.get_closest_marker("no_cover") is None
+    ):
+        return (yield)
+    of_this_thread, of_new_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # of processes that it starts
+            return (yield)
+    finally:
+        threading.settrace(of_new_threads)
+        sys.settrace(of_this_thread)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _aws_is_described_once() -> Iterator[None]:
+    """Let all clients of AWS share what describes the services: to read it takes one 80 ms."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -44,6 +44,7 @@ def cached(make: Callable[..., ConversationStore], url: str) -> MakeStore:
     return make_store
 
 
+@pytest.mark.no_cover
 class TestInProcessOverMemory(ConversationStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
@@ -93,6 +94,7 @@ class TestRedisOverMemory(BehindRedis, ConversationStoreSuite):
         return cached(MemoryConversationStore, url)
 
 
+@pytest.mark.no_cover
 class TestRedisOverSqlite(BehindRedis, ConversationStoreSuite):
     MACHINE_SHARE = 1 / 6
 
@@ -101,6 +103,7 @@ class TestRedisOverSqlite(BehindRedis, ConversationStoreSuite):
         return cached(partial(SqliteConversationStore, tmp_path / "conversations.db"), url)
 
 
+@pytest.mark.no_cover
 class TestRedisOverDynamoDB(  # pytest begins with the last
     BehindRedis, Machine, Expiry, Failures, Freshness, Removing, Threads
 ):

@@ -19,6 +19,7 @@ def shown(found: Search) -> str:
     return "\n".join(found.stale)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("writers", "reads", "at_least"),
     [(1, (2,), 200), (2, (2,), 5_000), (2, (2, 2), EVERY_STATE)],

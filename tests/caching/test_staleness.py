@@ -10,6 +10,8 @@ from ialstore.testing.profiles import PROFILES, profile
 from ialstore.testing.servers import RunningServer
 from tests.caching.staleness import measure
 
+pytestmark = pytest.mark.no_cover
+
 THOROUGH = profile() == PROFILES["thorough"]
 
 

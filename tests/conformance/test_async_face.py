@@ -21,6 +21,8 @@ from ialstore_backends.memory import MemoryConversationStore, MemoryVectorIndex
 from ialstore_backends.sqlite import SqliteConversationStore, SqliteVectorIndex
 from tests.conformance.brief import BriefIndexSuite, BriefStoreSuite
 
+pytestmark = pytest.mark.no_cover
+
 T = TypeVar("T")
 
 

@@ -39,6 +39,7 @@ class TestDefaults(BriefStoreSuite):
         return DefaultsStore
 
 
+@pytest.mark.no_cover
 class TestRetry(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:

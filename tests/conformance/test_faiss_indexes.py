@@ -17,7 +17,8 @@ from ialstore.testing.vector.base import MakeIndex
 from ialstore_backends.faiss import FaissOptions, FaissVectorIndex, matrix
 from ialstore_backends.faiss.recipes import Recipe
 from ialstore_backends.memory import MemoryVectorIndex
-from tests.conformance.brief import BriefIndexSuite
+
+pytestmark = pytest.mark.no_cover
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +35,17 @@ class TestGraph(VectorIndexSuite):
         return partial(FaissVectorIndex, tmp_path / "faiss", options=FaissOptions("hnsw"))
 
 
-class TestClustersOfBytes(BriefIndexSuite):
+class TestClustersOfBytes(VectorIndexSuite):
+    MACHINE_SHARE = 1 / 8
+
     @pytest.fixture
     def make_index(self, tmp_path: Path) -> MakeIndex:
         return partial(FaissVectorIndex, tmp_path / "faiss", options=FaissOptions("ivf", "int8"))
 
 
-class TestBits(BriefIndexSuite):
+class TestBits(VectorIndexSuite):
+    MACHINE_SHARE = 1 / 8
+
     @pytest.fixture
     def make_index(self, tmp_path: Path) -> MakeIndex:
         return partial(FaissVectorIndex, tmp_path / "faiss", options=FaissOptions("flat", "rabitq"))

@@ -26,7 +26,7 @@ from ialstore.capabilities import VectorCapabilities
 from ialstore.component import StoreSettings
 from ialstore.listing import Rows
 from ialstore.operation import Operation
-from ialstore.testing import VectorDifferentialSuite
+from ialstore.testing import VectorDifferentialSuite, VectorIndexSuite
 from ialstore.testing.vector.base import MakeIndex, Settle
 from ialstore.vector_model import EncodedRecord, SearchQuery
 from ialstore.wrappers.base import VectorWrapper
@@ -208,7 +208,9 @@ class TestReadOnly(BriefIndexSuite):
         return methodcaller("check")
 
 
-class TestLate(BriefIndexSuite):
+class TestLate(VectorIndexSuite):
+    MACHINE_SHARE = 1 / 8
+
     @pytest.fixture
     def make_index(self, tmp_path: Path) -> MakeIndex:
         return partial(LateIndex, tmp_path / "late.db")

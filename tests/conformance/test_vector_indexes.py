@@ -26,8 +26,11 @@ class TestSqlite(VectorIndexSuite):
         return lambda spec, **settings: SqliteVectorIndex(tmp_path / "v.db", spec, **settings)
 
 
-class TestSqliteThatHoldsNothing(BriefIndexSuite):
+@pytest.mark.no_cover
+class TestSqliteThatHoldsNothing(VectorIndexSuite):
     """It may keep nothing in memory, and searches the file block by block."""
+
+    MACHINE_SHARE = 1 / 8
 
     @pytest.fixture
     def make_index(self, tmp_path: Path) -> MakeIndex:
@@ -37,6 +40,7 @@ class TestSqliteThatHoldsNothing(BriefIndexSuite):
         )
 
 
+@pytest.mark.no_cover
 class TestRetry(BriefIndexSuite):
     @pytest.fixture
     def make_index(self) -> MakeIndex:

@@ -121,18 +121,21 @@ def index_over_memory(wrap: Any, *options: Any) -> MakeIndex:
     return make_index
 
 
+@pytest.mark.no_cover
 class TestMetrics(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return over_memory(MetricsConversationStore)
 
 
+@pytest.mark.no_cover
 class TestNamespace(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return over_memory(NamespaceConversationStore, PREFIX)
 
 
+@pytest.mark.no_cover
 class TestNamespaceOfSqlite(BriefStoreSuite):
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> MakeStore:
@@ -144,6 +147,7 @@ class TestNamespaceOfSqlite(BriefStoreSuite):
         return make_store
 
 
+@pytest.mark.no_cover
 class TestReadonlyOverASeededStore(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
@@ -156,6 +160,7 @@ class TestFaultsThatAreOff(BriefStoreSuite):
         return over_memory(FaultsConversationStore)
 
 
+@pytest.mark.no_cover
 class TestDual(BriefStoreSuite):
     """After each test the second store holds what the first one holds."""
 
@@ -181,18 +186,21 @@ class TestDual(BriefStoreSuite):
                 assert verify(first, second).same
 
 
+@pytest.mark.no_cover
 class TestDualThatRecords(BriefStoreSuite):
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return over_memory(DualConversationStore, DualOptions(url="memory:", on_error="record"))
 
 
+@pytest.mark.no_cover
 class TestDualOfIndex(BriefIndexSuite):
     @pytest.fixture
     def make_index(self) -> MakeIndex:
         return index_over_memory(DualVectorIndex, DualOptions(url="memory:"))
 
 
+@pytest.mark.no_cover
 class TestShadow(BriefStoreSuite):
     """The shadow holds nothing, so that it never agrees."""
 
@@ -201,6 +209,7 @@ class TestShadow(BriefStoreSuite):
         return over_memory(ShadowConversationStore, ShadowOptions(url="memory:", share=1))
 
 
+@pytest.mark.no_cover
 class TestShadowOfIndex(BriefIndexSuite):
     """The shadow holds nothing, so that it never agrees."""
 
@@ -209,6 +218,7 @@ class TestShadowOfIndex(BriefIndexSuite):
         return index_over_memory(ShadowVectorIndex, ShadowOptions(url="memory:", share=1))
 
 
+@pytest.mark.no_cover
 class TestMetricsOfIndex(BriefIndexSuite):
     @pytest.fixture
     def make_index(self) -> MakeIndex:
@@ -221,6 +231,7 @@ class TestNamespaceOfIndex(BriefIndexSuite):
         return index_over_memory(NamespaceVectorIndex, PREFIX)
 
 
+@pytest.mark.no_cover
 class TestReadonlyOverASeededIndex(BriefIndexSuite):
     @pytest.fixture
     def make_index(self) -> MakeIndex:

@@ -22,6 +22,8 @@ from tests.faiss.places import Place, built_of, placed
 from tests.faults.conftest import unavailable
 from tests.faults.strace import why_no_strace
 
+pytestmark = pytest.mark.no_cover
+
 CALLS = ("openat", "write", "fsync", "rename", "unlink")
 ERRORS = {"openat": "EMFILE", "write": "ENOSPC", "fsync": "EIO", "rename": "EIO", "unlink": "EIO"}
 

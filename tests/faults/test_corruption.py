@@ -18,6 +18,8 @@ from tests.faults.damage import Files, Sound, judge, make, put
 from tests.faults.ledger import points
 from tests.faults.mutants import LOG_MUTATIONS, MUTATIONS, PAGE, Mutation, older_pages
 
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Sound:

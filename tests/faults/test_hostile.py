@@ -19,6 +19,8 @@ from ialstore_backends.sqlite.conversation_statements import INSERT_NEW
 from ialstore_backends.sqlite.message_rows import row_of
 from tests.faults.workload import SPEC, message, record
 
+pytestmark = pytest.mark.no_cover
+
 
 def forge(path: Path, entry: EncodedMessage) -> None:
     """Write a row whose checksums agree with it."""

@@ -19,6 +19,8 @@ from tests.faults.ledger import (
 from tests.faults.strace import Programs
 from tests.faults.workload import ACKNOWLEDGED, WORKLOADS
 
+pytestmark = pytest.mark.no_cover
+
 UNAVAILABLE = frozenset({"UnavailableError"})
 STOP = ("--guest", "--stop-at-error")
 WAL = b"\2\2"

@@ -17,6 +17,8 @@ from tests.faults.ledger import (
 from tests.faults.strace import WRITES, Programs
 from tests.faults.workload import WORKLOADS
 
+pytestmark = pytest.mark.no_cover
+
 
 def kill_at(
     programs: Programs, folder: Path, workload: str, call: str, number: int, *options: str

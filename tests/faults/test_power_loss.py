@@ -21,6 +21,8 @@ from tests.faults.ledger import (
 from tests.faults.strace import Programs
 from tests.faults.workload import WORKLOADS
 
+pytestmark = pytest.mark.no_cover
+
 
 def moments(events: Sequence[Event], rng: random.Random, count: int) -> list[int]:
     """Return numbers of events; half of the moments are right behind an acknowledgement."""

@@ -41,6 +41,8 @@ from tests.faults.workload import (
     upserting,
 )
 
+pytestmark = pytest.mark.no_cover
+
 POSIX = pytest.mark.skipif(os.name != "posix", reason="users, modes and limits are POSIX")
 NOBODY = 65534
 LATER = START + timedelta(days=365)

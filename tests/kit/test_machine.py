@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,3 +100,19 @@ def test_a_message_of_a_session_with_the_same_hash_is_not_loaded() -> None:
     one.known = [replace(OLD, session_id="261")]
     one.bulk_load([(0, {"content": "moved"})])
     assert one.model.live("u") == [OLD]
+
+
+def test_an_old_cursor_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S6: the machine keeps the cursors of the walks that it made."""
+    one = machine()
+    monkeypatch.setattr(one, "own", str)  # the users of this module are no example's
+    one.walks = []
+    one.append_all([OLD, NEW])
+    drawn: Any = SimpleNamespace(draw=lambda _: one.walks[0] if one.walks else 1)
+    one.history("u", None, None, None, drawn, newest_first=False)
+    ((_, behind, _),) = one.walks
+    assert behind == min(OLD.id, NEW.id)
+    one.go_on(drawn, 10)
+    one.store.delete("u", [max(OLD.id, NEW.id)])
+    with pytest.raises(AssertionError):
+        one.go_on(drawn, 10)

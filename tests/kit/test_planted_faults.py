@@ -15,6 +15,8 @@ from tests.kit.planted.cached import Cached
 from tests.kit.planted.registry import Fault, everything
 from tests.kit.planted.run import PAGE, Finding, read_table, run_kit, table_of
 
+pytestmark = pytest.mark.no_cover
+
 FAULTS: Final = everything()
 SOUND: Final = (
     Cached,

@@ -23,6 +23,7 @@ from ialstore.testing.vector.writing import WritingChapter
 from tests.opensearch.conftest import opened
 
 
+@pytest.mark.no_cover
 class TestEveryVector(  # pytest begins with the last
     MachineChapter,
     ThreadsChapter,
@@ -58,6 +59,7 @@ class _Graph:
         return self.METRIC
 
 
+@pytest.mark.no_cover
 class TestGraph(_Graph, RecallChapter):
     METRIC = "dot"
 
@@ -68,6 +70,8 @@ class TestGraphUnderFilters(_Graph, FiltersChapter):
 
 class TestSetup(SpecChapter):
     """Each test has a place where nothing is."""
+
+    test_every_user_is_listed = ReadingChapter.test_every_user_is_listed
 
     @pytest.fixture
     def make_index(self, port: int, index_name: str) -> MakeIndex:

@@ -12,6 +12,8 @@ import pytest
 
 from ialstore.cli import main
 
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "choosing-a-backend.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^ialstore .*", PAGE, re.MULTILINE)

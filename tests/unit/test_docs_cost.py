@@ -13,6 +13,8 @@ import pytest
 from ialstore.cli import main
 from ialstore.estimate import Workload
 
+pytestmark = pytest.mark.no_cover
+
 PAGE = (Path(__file__).parents[2] / "docs" / "cost.md").read_text(encoding="utf-8")
 QUOTED = re.compile(r"```(sh|text)\n(.*?)```", re.DOTALL)
 

@@ -188,6 +188,18 @@ def test_an_empty_file_becomes_a_store(path: Path, store: SqliteConversationStor
     assert store.append(new()).stored
 
 
+def test_a_log_without_its_file_is_left_alone(path: Path) -> None:
+    """C5: SQLite would remove it, and with it what was written last."""
+    log = path.with_name(f"{path.name}-wal")
+    log.write_bytes(b"committed")
+    with (
+        pytest.raises(CorruptError, match="put the file back"),
+        SqliteConversationStore(path) as it,
+    ):
+        it.setup()
+    assert log.read_bytes() == b"committed"
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with (
         SqliteConversationStore(tmp_path / "no" / "agent.db") as store,

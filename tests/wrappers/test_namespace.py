@@ -352,3 +352,24 @@ def test_a_cache_that_asks_an_index_whose_it_is_learns_it_of_the_index() -> None
     index = NamespaceVectorIndex(MemoryVectorIndex(IndexSpec(2)), NamespaceOptions(prefix="a"))
     with index._operation("get") as op:  # noqa: SLF001 - as the wrapper calls it
         assert index._address(op, "u") is None  # noqa: SLF001 - as above
+
+
+class Prefetching(MemoryVectorIndex):
+    """Keeps the users who were fetched."""
+
+    fetched: list[str]
+
+    def _is_prefetch_due(self, user_id: str) -> bool:
+        return True
+
+    def _prefetch(self, op: Operation, user_id: str) -> None:
+        self.fetched = [*getattr(self, "fetched", []), user_id]
+
+
+def test_what_is_prefetched_is_of_the_namespace() -> None:
+    """W3, V8."""
+    inner = Prefetching(SPEC)
+    index = inside_index(inner, "app")
+    assert index.is_prefetch_due("alice")
+    index.prefetch("alice")
+    assert inner.fetched == ["app/alice"]

@@ -46,11 +46,11 @@ class SearchChapter(VectorSuiteBase):
         first, *rest = crowd(60)
         index.upsert(USER, rest)
         index.prefetch(USER)
-        best = record(X)
+        best = record(wide(100))  # under dot, too
         index.upsert(USER, [best])
         index.delete(USER, [rest[0].id])
-        Oracle.of(index).search(X, 20)
-        assert index.search(USER, X, 1).hits[0].id == best.id
+        Oracle.of(index).search(best.vector, 20)
+        assert index.search(USER, best.vector, 1).hits[0].id == best.id
         index.prefetch(USER)
         index.erase(USER)
         index.upsert(USER, [first])

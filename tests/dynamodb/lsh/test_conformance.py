@@ -9,14 +9,16 @@ import pytest
 
 from ialstore.testing import VectorDifferentialSuite, VectorIndexSuite
 from ialstore.testing.servers import RunningServer
-from ialstore.testing.vector.base import MakeIndex, Settle
+from ialstore.testing.vector.base import MakeIndex, Settle, VectorSuiteBase
 from ialstore.testing.vector.expiry import ExpiryChapter, IsolationChapter
 from ialstore.testing.vector.filters import FiltersChapter
+from ialstore.testing.vector.recall import RecallChapter
 from ialstore.testing.vector.removing import RemovingChapter
 from ialstore.testing.vector.search import SearchChapter
 from ialstore.vector_model import IndexSpec
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
 from ialstore_backends.memory import MemoryVectorIndex
+from tests.conformance.brief import OneMetric, OtherMetrics
 
 PATIENCE_SECONDS = 30
 """On a busy machine an emulator takes seconds for a thousand deletes."""
@@ -32,15 +34,8 @@ def opener(prefix: str, server: RunningServer, **options: Any) -> MakeIndex:
     return make
 
 
-class _OneMetric:
-    """The others are those of ``TestBesideExactSearch``, and nothing to a server."""
-
-    @pytest.fixture
-    def metric(self) -> str:
-        return "euclidean"
-
-
-class TestDynoxide(_OneMetric, VectorIndexSuite):
+@pytest.mark.no_cover
+class TestDynoxide(OneMetric, VectorIndexSuite):
     """Searches go through the index, which the emulators keep up with the table."""
 
     MACHINE_SHARE = 1 / 15
@@ -54,45 +49,89 @@ class TestDynoxide(_OneMetric, VectorIndexSuite):
         return lambda _: None
 
 
+class Packed:
+    """The layout ``packed``."""
+
+    @pytest.fixture
+    def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
+        return opener(prefix, dynoxide, layout="packed", chunks=2)
+
+
+@pytest.mark.no_cover
 @pytest.mark.usefixtures("by_codes")
-class TestPacked(VectorIndexSuite):
-    """The layout ``packed``, by codes."""
+class TestPacked(Packed, OneMetric, VectorIndexSuite):
+    """By codes."""
 
     MACHINE_SHARE = 1 / 15
 
-    @pytest.fixture
-    def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
-        return opener(prefix, dynoxide, layout="packed", chunks=2)
+
+@pytest.mark.no_cover
+@pytest.mark.usefixtures("by_codes")
+class TestPackedOfOtherMetrics(Packed, OtherMetrics, SearchChapter):
+    """By codes, whose estimates are calibrated for each metric in its own way."""
+
+    test_the_recall_is_what_the_index_stands_for = (
+        RecallChapter.test_the_recall_is_what_the_index_stands_for
+    )
 
 
-class TestPackedAsItIsCheaper(_OneMetric, FiltersChapter, SearchChapter):
-    """The same; of users of few vectors, searches read all rows."""
+@pytest.mark.usefixtures("by_codes")
+class TestPackedMeasured(Packed, VectorSuiteBase):
+    """Of what is not measured elsewhere, the test that meets what others of the layout don't."""
 
-    @pytest.fixture
-    def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
-        return opener(prefix, dynoxide, layout="packed", chunks=2)
+    test_a_search_that_is_asked_again_sees_what_was_written = (
+        SearchChapter.test_a_search_that_is_asked_again_sees_what_was_written
+    )
 
 
-class TestDynamoDBLocal(  # pytest begins with the last
-    _OneMetric, IsolationChapter, ExpiryChapter, RemovingChapter, FiltersChapter, SearchChapter
-):
-    """Searches read rows; the chapters in which the servers could differ."""
+@pytest.mark.no_cover
+class TestPackedAsItIsCheaper(Packed, OneMetric, FiltersChapter, SearchChapter):
+    """Of users of few vectors, searches read all rows."""
+
+
+class OnDynamoDBLocal:
+    """Searches read rows."""
 
     @pytest.fixture
     def make_index(self, dynamodb_local: RunningServer, prefix: str) -> MakeIndex:
         return opener(prefix, dynamodb_local, chunks=3, codec="float16", compression="zlib")
 
 
-class TestPackedOnDynamoDBLocal(  # pytest begins with the last
-    _OneMetric, IsolationChapter, ExpiryChapter, RemovingChapter, FiltersChapter, SearchChapter
-):
-    """The chapters in which the servers could differ."""
-
+class PackedOnDynamoDBLocal:
     @pytest.fixture
     def make_index(self, dynamodb_local: RunningServer, prefix: str) -> MakeIndex:
         return opener(prefix, dynamodb_local, layout="packed", chunks=3, codec="float16")
 
 
+class WhereServersCouldDiffer(  # pytest begins with the last
+    OneMetric, IsolationChapter, ExpiryChapter, RemovingChapter, FiltersChapter, SearchChapter
+):
+    """A few chapters."""
+
+
+@pytest.mark.no_cover
+class TestDynamoDBLocal(OnDynamoDBLocal, WhereServersCouldDiffer):
+    pass
+
+
+@pytest.mark.no_cover
+class TestPackedOnDynamoDBLocal(PackedOnDynamoDBLocal, WhereServersCouldDiffer):
+    pass
+
+
+@pytest.mark.no_cover
+@pytest.mark.nightly
+class TestAllOnDynamoDBLocal(OnDynamoDBLocal, VectorIndexSuite):
+    MACHINE_SHARE = 1 / 15
+
+
+@pytest.mark.no_cover
+@pytest.mark.nightly
+class TestAllPackedOnDynamoDBLocal(PackedOnDynamoDBLocal, VectorIndexSuite):
+    MACHINE_SHARE = 1 / 15
+
+
+@pytest.mark.no_cover
 class TestBesideExactSearch(VectorDifferentialSuite):
     """All ways of a search beside an index that is exact."""
 

@@ -402,6 +402,52 @@ def test_a_rebuild_of_a_user_who_was_erased_leaves_nothing(
     assert codes["embedding_id"] == {"S": "U"}
 
 
+@pytest.mark.usefixtures("small")
+def test_a_rebuild_that_another_has_overtaken_changes_nothing(
+    packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S13: its cells are made, and then another switches to its own."""
+    records, overtaken = crowd(60, 3), opened()
+    packed.bulk_load((USER, one) for one in records[:50])
+    packed.optimize(USER)
+    packed.upsert(USER, records[50:])
+    maintenance: Any = cast("Any", overtaken)._layout._maintenance  # noqa: SLF001 - where it waits
+    put_cells = maintenance._put_cells  # noqa: SLF001 - as above
+
+    def slowly(*args: Any) -> bool:
+        made = bool(put_cells(*args))
+        packed.optimize(USER)
+        return made
+
+    monkeypatch.setattr(maintenance, "_put_cells", slowly)
+    overtaken.optimize(USER)
+    assert found(opened()) == {one.id for one in records}
+
+
+def test_an_erase_ends_though_somebody_goes_on_writing(
+    packed: LshDynamoIndex, opened: Open, record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S11: and says what is there."""
+    writer: Any = cast("Any", packed)._layout._writer  # noqa: SLF001 - between its rounds
+    erase, other = writer.erase, opened()
+
+    def erase_and_write(*args: Any) -> Any:
+        gone = erase(*args)
+        other.upsert(USER, [record()])
+        return gone
+
+    monkeypatch.setattr(writer, "erase", erase_and_write)
+    assert packed.erase(USER).remaining >= 1
+
+
+def test_a_record_may_have_a_text_and_an_expiry(packed: LshDynamoIndex, record: Any) -> None:
+    """V2: nothing of a row is removed then."""
+    one = record(text="text", expires_at=START + timedelta(days=1))
+    packed.upsert(USER, [one])
+    (found,) = packed.get(USER, [one.id])
+    assert (found.text, found.expires_at) == (one.text, one.expires_at)
+
+
 # -- exactness ------------------------------------------------------------------------------------
 
 

@@ -124,7 +124,7 @@ def topics(count: int, seed: int) -> NDArray[np.float64]:
     return np.asarray(fine[rng.integers(60, size=count)] + rng.standard_normal((count, DIMENSION)))
 
 
-@pytest.mark.parametrize("count", [300, 1000])
+@pytest.mark.parametrize("count", [300, pytest.param(1000, marks=pytest.mark.no_cover)])
 def test_a_search_costs_what_was_predicted(
     opened: Open, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:

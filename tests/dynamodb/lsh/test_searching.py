@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from botocore.session import Session
 
-from ialstore import Consistency, CorruptError, Where, meter
+from ialstore import Consistency, CorruptError, OptimizeReport, Where, meter
 from ialstore.events import OperationEvent
 from ialstore.testing.clock import START, ManualClock
 from ialstore.testing.proxy import Decision, FaultProxy, ProxiedRequest, Rewrite
@@ -265,3 +265,9 @@ def test_users_are_listed_over_pages_of_the_table(index: LshDynamoIndex, record:
     first = index.users(limit=5)
     rest = index.users(limit=1000, cursor=first.cursor)
     assert [*first, *rest] == sorted(users)
+
+
+def test_no_maintenance_is_due_where_there_are_no_codes(index: LshDynamoIndex) -> None:
+    """V7: nor is it done."""
+    assert not index.is_optimize_due(USER)
+    assert index.optimize(USER, only_due=True) == OptimizeReport()

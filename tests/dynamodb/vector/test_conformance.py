@@ -11,8 +11,10 @@ from ialstore.testing.servers import RunningServer
 from ialstore.testing.vector.base import MakeIndex, Settle
 from ialstore.testing.vector.expiry import ExpiryChapter, IsolationChapter
 from ialstore.testing.vector.machine import MachineChapter
+from ialstore.testing.vector.search import SearchChapter
 from ialstore.vector_model import IndexSpec
 from ialstore_backends.dynamodb_vector import DynamoVectorIndex, VectorOptions
+from tests.conformance.brief import OneMetric, OtherMetrics
 
 PATIENCE_SECONDS = 30
 """On a busy machine an emulator takes seconds for a thousand deletes."""
@@ -28,10 +30,8 @@ def opener(prefix: str, server: RunningServer, **options: Any) -> MakeIndex:
     return make
 
 
-class TestEventual(VectorIndexSuite):
+class Eventual:
     """Answers of the index as they are; the emulator keeps it up with the table."""
-
-    MACHINE_SHARE = 1 / 20
 
     @pytest.fixture
     def make_index(self, dynoxide: RunningServer, prefix: str) -> MakeIndex:
@@ -42,7 +42,19 @@ class TestEventual(VectorIndexSuite):
         return lambda _: None
 
 
-class TestStrong(IsolationChapter, ExpiryChapter, MachineChapter):  # pytest begins with the last
+@pytest.mark.no_cover
+class TestEventual(Eventual, OneMetric, VectorIndexSuite):
+    MACHINE_SHARE = 1 / 20
+
+
+class TestEventualOfOtherMetrics(Eventual, OtherMetrics, SearchChapter):
+    """The server has indexes of two kinds, and scores of its own."""
+
+
+@pytest.mark.no_cover
+class TestStrong(  # pytest begins with the last
+    OneMetric, IsolationChapter, ExpiryChapter, MachineChapter
+):
     """Answers of the index are merged with what was written last, and read again.
 
     The chapters that store thousands at once are not for it: all of that was written last.
