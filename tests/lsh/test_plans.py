@@ -241,6 +241,26 @@ def test_recall_holds_for_vectors_of_any_kind(kind: str) -> None:
     assert recall(made, KINDS[kind](120, seed=1)) >= 0.94
 
 
+def test_recall_holds_where_every_vector_is_there_twenty_times() -> None:
+    """A query is no copy of what is stored, so that thresholds must not be those of copies."""
+    made = stored(np.tile(text_like(75), (20, 1)), tail=0)
+    assert recall(made, text_like(120, seed=1)) >= 0.94
+
+
+def test_recall_holds_among_lengths_of_three_orders_and_few_rows_are_read() -> None:
+    lengths = 10 ** np.random.default_rng(3).uniform(-1.5, 1.5, (1620, 1))
+    vectors = (text_like(1620) * lengths).astype(np.float32)
+    made = stored(vectors[:1500], "euclidean")
+    assert recall(made, vectors[1500:]) >= 0.94
+    rows = [len(made.rows(made.query(query))) for query in vectors[1500:]]
+    assert np.mean(rows) < 0.1 * 1500
+
+
+def test_vectors_that_are_all_one_have_thresholds() -> None:
+    made = stored(np.tile(text_like(1), (300, 1)), tail=0)
+    assert recall(made, text_like(5, seed=1)) == 1.0
+
+
 def test_recall_holds_under_every_metric_and_does_not_fall_with_effort(user: User) -> None:
     queries = of_metric(text_like(60, seed=1), user.layout.metric)
     found = [recall(user, queries, effort=effort) for effort in (0.05, 0.25, 0.5, 0.75, 1)]
