@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ialstore import CorruptError, StoreNotReadyError
+from ialstore_backends.lsh.packed import calibration, rebuilding
 from ialstore_backends.lsh.packed import cells as clustering
-from ialstore_backends.lsh.packed import rebuilding
 from ialstore_backends.lsh.packed.calibration import margin
 from ialstore_backends.lsh.packed.codes import Codes, prepare
 from ialstore_backends.lsh.packed.entries import (
@@ -98,14 +98,14 @@ class User:
         return Search(prepare(vector, self.head.facts.mean, self.layout.metric), k, effort)
 
     def rows(self, search: Search, view: View | None = None) -> list[int]:
-        calibration = self.head.facts.calibration
+        thresholds = self.head.facts.calibration
         if view is not None:
-            return rank(view, search, calibration, complete=True).next_rows(0)
+            return rank(view, search, thresholds, complete=True).next_rows(0)
         numbers = list(range(len(self.cells)))
         if not self.head.facts.flat:
             numbers = cells_to_read(self.head, search)
         complete = len(numbers) == len(self.cells)
-        return rank(self.view(numbers), search, calibration, complete=complete).next_rows(0)
+        return rank(self.view(numbers), search, thresholds, complete=complete).next_rows(0)
 
 
 def entries_of(layout: EntryFormat, rotated: Floats, mean: Floats, first: int) -> Entries:
@@ -314,8 +314,8 @@ def test_a_search_of_nothing_finds_nothing() -> None:
 
 
 def test_more_rows_are_named_only_while_hits_are_missing(user: User) -> None:
-    calibration = user.head.facts.calibration
-    ranking = rank(user.view(), user.query(user.vectors[7]), calibration, complete=True)
+    thresholds = user.head.facts.calibration
+    ranking = rank(user.view(), user.query(user.vectors[7]), thresholds, complete=True)
     first = ranking.next_rows(0)
     assert first[0] == 7
     assert ranking.next_rows(len(first)) == []
@@ -513,6 +513,13 @@ def test_rebuilds_are_due_by_the_size_of_the_tail() -> None:
     assert rebuilding.due(made.head, layout, limit) == "merge"
     assert rebuilding.due(made.head, layout, 2500) == "encode"
     assert rebuilding.tail_limit(layout, 100) == rebuilding.MIN_TAIL
+
+
+def test_sets_far_larger_than_any_measured_have_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "_LARGE", 4)
+    made = stored(text_like(600))
+    assert made.head.facts.calibration.delta > 0
+    assert recall(made, text_like(20, seed=1)) >= 0.94
 
 
 def test_the_smaller_a_set_the_wider_the_margin() -> None:

@@ -38,6 +38,8 @@ _COVERED: Final = 0.975  # the last cell read holds more than the share that is 
 _LARGE: Final = 16_000
 _MORE_RECALL: Final = 0.006
 _MORE_MARGIN: Final = 0.03
+_FEW: Final = 1000  # the smaller a set, the less its sample says, too, of the rows of all codes
+_MORE_OF_FEW: Final = 0.1
 _SAMPLE: Final = 384
 _ALIKE: Final = 1e-5  # what scores so near the vector itself is a copy: no query finds its own
 _ROUNDED: Final = 1 - 1e-6  # the head has float32: a cell at the threshold is to be read
@@ -103,7 +105,7 @@ def calibrate(
         return float(np.quantile(there, 1 - share, method="lower")) * _ROUNDED
 
     def delta(share: float) -> float:
-        return float(np.quantile(gaps, share, method="higher"))
+        return float(np.quantile(gaps, min(share, 1.0), method="higher"))
 
     def reads(share: float) -> int:
         least, window = least_hits(share), delta(1 + recall - share)
@@ -120,7 +122,7 @@ def calibrate(
         alpha,
         least_hits(share),
         window,
-        delta(recall_of_all),
+        delta(recall_of_all) * (1 + _MORE_OF_FEW * min(1, _FEW / len(entries))),
         most,
         rows,
         math.log2(rows_of_twice / rows),
