@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ialstore import CorruptError, StoreNotReadyError
+from ialstore_backends.lsh.packed import calibration, rebuilding
 from ialstore_backends.lsh.packed import cells as clustering
-from ialstore_backends.lsh.packed import rebuilding
 from ialstore_backends.lsh.packed.calibration import margin
 from ialstore_backends.lsh.packed.codes import Codes, prepare
 from ialstore_backends.lsh.packed.entries import (
@@ -98,14 +98,14 @@ class User:
         return Search(prepare(vector, self.head.facts.mean, self.layout.metric), k, effort)
 
     def rows(self, search: Search, view: View | None = None) -> list[int]:
-        calibration = self.head.facts.calibration
+        thresholds = self.head.facts.calibration
         if view is not None:
-            return rank(view, search, calibration, complete=True).next_rows(0)
+            return rank(view, search, thresholds, complete=True).next_rows(0)
         numbers = list(range(len(self.cells)))
         if not self.head.facts.flat:
             numbers = cells_to_read(self.head, search)
         complete = len(numbers) == len(self.cells)
-        return rank(self.view(numbers), search, calibration, complete=complete).next_rows(0)
+        return rank(self.view(numbers), search, thresholds, complete=complete).next_rows(0)
 
 
 def entries_of(layout: EntryFormat, rotated: Floats, mean: Floats, first: int) -> Entries:
@@ -241,6 +241,26 @@ def test_recall_holds_for_vectors_of_any_kind(kind: str) -> None:
     assert recall(made, KINDS[kind](120, seed=1)) >= 0.94
 
 
+def test_recall_holds_where_every_vector_is_there_twenty_times() -> None:
+    """A query is no copy of what is stored, so that thresholds must not be those of copies."""
+    made = stored(np.tile(text_like(75), (20, 1)), tail=0)
+    assert recall(made, text_like(120, seed=1)) >= 0.94
+
+
+def test_recall_holds_among_lengths_of_three_orders_and_few_rows_are_read() -> None:
+    lengths = 10 ** np.random.default_rng(3).uniform(-1.5, 1.5, (1620, 1))
+    vectors = (text_like(1620) * lengths).astype(np.float32)
+    made = stored(vectors[:1500], "euclidean")
+    assert recall(made, vectors[1500:]) >= 0.94
+    rows = [len(made.rows(made.query(query))) for query in vectors[1500:]]
+    assert np.mean(rows) < 0.1 * 1500
+
+
+def test_vectors_that_are_all_one_have_thresholds() -> None:
+    made = stored(np.tile(text_like(1), (300, 1)), tail=0)
+    assert recall(made, text_like(5, seed=1)) == 1.0
+
+
 def test_recall_holds_under_every_metric_and_does_not_fall_with_effort(user: User) -> None:
     queries = of_metric(text_like(60, seed=1), user.layout.metric)
     found = [recall(user, queries, effort=effort) for effort in (0.05, 0.25, 0.5, 0.75, 1)]
@@ -294,8 +314,8 @@ def test_a_search_of_nothing_finds_nothing() -> None:
 
 
 def test_more_rows_are_named_only_while_hits_are_missing(user: User) -> None:
-    calibration = user.head.facts.calibration
-    ranking = rank(user.view(), user.query(user.vectors[7]), calibration, complete=True)
+    thresholds = user.head.facts.calibration
+    ranking = rank(user.view(), user.query(user.vectors[7]), thresholds, complete=True)
     first = ranking.next_rows(0)
     assert first[0] == 7
     assert ranking.next_rows(len(first)) == []
@@ -493,6 +513,13 @@ def test_rebuilds_are_due_by_the_size_of_the_tail() -> None:
     assert rebuilding.due(made.head, layout, limit) == "merge"
     assert rebuilding.due(made.head, layout, 2500) == "encode"
     assert rebuilding.tail_limit(layout, 100) == rebuilding.MIN_TAIL
+
+
+def test_sets_far_larger_than_any_measured_have_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "_LARGE", 4)
+    made = stored(text_like(600))
+    assert made.head.facts.calibration.delta > 0
+    assert recall(made, text_like(20, seed=1)) >= 0.94
 
 
 def test_the_smaller_a_set_the_wider_the_margin() -> None:

@@ -38,7 +38,11 @@ _COVERED: Final = 0.975  # the last cell read holds more than the share that is 
 _LARGE: Final = 16_000
 _MORE_RECALL: Final = 0.006
 _MORE_MARGIN: Final = 0.03
+_FEW: Final = 1000  # the smaller a set, the less its sample says, too, of the rows of all codes
+_MORE_OF_FEW: Final = 0.1
 _SAMPLE: Final = 384
+_ALIKE: Final = 1e-5  # what scores so near the vector itself is a copy: no query finds its own
+_ROUNDED: Final = 1 - 1e-6  # the head has float32: a cell at the threshold is to be read
 _PLAIN_SHARE: Final = 5  # one of so many has a plain code: those written since
 _ALPHAS: Final = np.geomspace(0.01, 2.0, 255)
 _MOST: Final = (48, 96, 192, 384, 768, 1536)
@@ -98,10 +102,10 @@ def calibrate(
     there = np.take_along_axis(expected, nearest, axis=1)
 
     def least_hits(share: float) -> float:
-        return float(np.quantile(there, 1 - share, method="lower"))
+        return float(np.quantile(there, 1 - share, method="lower")) * _ROUNDED
 
     def delta(share: float) -> float:
-        return float(np.quantile(gaps, share, method="higher"))
+        return float(np.quantile(gaps, min(share, 1.0), method="higher"))
 
     def reads(share: float) -> int:
         least, window = least_hits(share), delta(1 + recall - share)
@@ -118,7 +122,7 @@ def calibrate(
         alpha,
         least_hits(share),
         window,
-        delta(recall_of_all),
+        delta(recall_of_all) * (1 + _MORE_OF_FEW * min(1, _FEW / len(entries))),
         most,
         rows,
         math.log2(rows_of_twice / rows),
@@ -150,17 +154,20 @@ def _case(codes: Codes, residuals: Floats, cell: Places, own: int, query: Query)
     exact = query.factor * (residuals @ query.vector)
     if codes.layout.has_length:
         exact -= np.square(residuals).sum(axis=1) / np.float32(query.strength)
-    exact[own] = -np.inf
     estimates = codes.estimates(query)
-    estimates[own] = -np.inf
     k = min(NEIGHBOURS, len(exact) - 1)
+    alike = np.abs(exact - exact[own]) <= _ALIKE * abs(exact[own])
+    if alike.sum() > len(exact) - k:
+        alike[:] = False
+    alike[own] = True
+    exact[alike] = estimates[alike] = -np.inf
     nearest = np.argpartition(exact, len(exact) - k)[len(exact) - k :]
     ascending = np.sort(-estimates)
-    windows = ascending - ascending[k - 1]
+    windows = (ascending - ascending[k - 1]) / np.float32(query.unit)
     return _Case(
         query,
         cell[nearest],
-        np.maximum(-ascending[k - 1] - estimates[nearest], 0),
+        np.maximum(-ascending[k - 1] - estimates[nearest], 0) / np.float32(query.unit),
         np.searchsorted(ascending, -estimates[nearest]),
         windows[: _MOST[-1]],
     )

@@ -55,6 +55,8 @@ class Query:
         low: the coordinate of which all planes are zero.
         step: between two neighbouring coordinates.
         factor: of products: 2 where estimates are of distances, else 1.
+        unit: of windows of estimates, which err by a share of lengths: the strength where
+            vectors may have any, under euclidean, else 1.
     """
 
     vector: Floats
@@ -64,6 +66,7 @@ class Query:
     low: float
     step: float
     factor: float
+    unit: float
 
 
 def directions(vectors: Floats, metric: str) -> Floats:
@@ -93,7 +96,9 @@ def prepare(vector: Floats, mean: Floats, metric: str) -> Query:
     numbers = np.rint((unit - low) / step).astype(np.uint8)
     bits = numbers >> np.arange(_PLANES, dtype=np.uint8)[:, None] & 1
     planes = _words(np.packbits(bits, axis=1))
-    return Query(unit, strength, offset, planes, low, step, 1.0 if metric == "dot" else 2.0)
+    factor = 1.0 if metric == "dot" else 2.0
+    of_windows = strength if metric == "euclidean" else 1.0
+    return Query(unit, strength, offset, planes, low, step, factor, of_windows)
 
 
 class Codes:

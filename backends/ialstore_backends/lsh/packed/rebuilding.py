@@ -53,6 +53,7 @@ _KEY_BYTES: Final = 96  # keys and names of a cell's item; a long user id takes 
 FILL: Final = 0.94
 _MOST_ENTRIES: Final = 255
 _HEAD_BYTES: Final = 300_000
+_SHORTEST: Final = 1e-6  # part of the longest, below which vectors count as one of that length
 _UNKNOWN: Final = Calibration(1.0, least_hits=0.0, delta=0.0, delta_of_all=0.0, most=48)
 
 
@@ -137,7 +138,7 @@ def encode_all(
         row_bytes: of a row, on the mean.
         key_bytes: what an item takes besides its entries.
     """
-    mean = stored_mean(rotated.mean(axis=0, dtype=np.float64).astype(np.float32))
+    mean = stored_mean(_middle(rotated, layout.metric))
     residuals = rotated - mean
     entries = layout.encode(residuals, shaped_bits(residuals, weights(residuals)), known)
     facts = Facts(
@@ -153,6 +154,19 @@ def encode_all(
         row_bytes=row_bytes,
     )
     return _written(facts, entries, residuals, key_bytes)
+
+
+def _middle(rotated: Floats, metric: str) -> Floats:
+    """Return what is taken off vectors: their mean, but that long ones don't outweigh short ones.
+
+    Codes err by a share of what they stand for. So under euclidean short vectors would all look
+    alike less the mean of long ones; weighted with the inverse of its length each counts alike.
+    """
+    if metric != "euclidean":
+        return np.asarray(rotated.mean(axis=0, dtype=np.float64), np.float32)
+    lengths = np.linalg.norm(rotated, axis=1).astype(np.float64)
+    shares = 1 / np.maximum(lengths, lengths.max() * _SHORTEST + np.finfo(np.float32).tiny)
+    return np.asarray((shares / shares.sum()).astype(np.float32) @ rotated, np.float32)
 
 
 def capacity(layout: EntryFormat, count: int, key_bytes: int = _KEY_BYTES) -> int:

@@ -282,13 +282,13 @@ def rank(
     keys, estimates = _estimates(view, search)
     examined = len(keys)
     if calibration is None:
-        window = _UNCALIBRATED * search.query.factor * view.large_factor
+        window = _UNCALIBRATED * search.query.factor * view.large_factor / search.query.unit
         rows = max(_UNCALIBRATED_ROWS, math.ceil(examined * _UNCALIBRATED_SHARE))
         calibration = Calibration(1.0, 0.0, window, window, rows)
     wide = _width(search.effort)
     most = math.ceil(max(k, calibration.most * _share(k) * max(1.0, wide)))
     delta = wide * (calibration.delta_of_all if complete else calibration.delta)
-    delta *= max(1.0, 1 - _FEW_HITS * math.log10(k / NEIGHBOURS))
+    delta *= search.query.unit * max(1.0, 1 - _FEW_HITS * math.log10(k / NEIGHBOURS))
     if search.effort == 1 and examined <= _EVERYTHING:
         most, delta = max(most, _EVERYTHING), math.inf
     # For rows that turn out to be gone.
