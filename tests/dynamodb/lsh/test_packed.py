@@ -407,10 +407,13 @@ def test_a_rebuild_that_another_has_overtaken_changes_nothing(
     packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S13: its cells are made, and then another switches to its own."""
-    records, overtaken = crowd(60, 3), opened()
-    packed.bulk_load((USER, one) for one in records[:50])
-    packed.optimize(USER)
-    packed.upsert(USER, records[50:])
+    monkeypatch.setattr(rebuilding, "_GROWTH", 9)
+    records, overtaken = crowd(100, 3), opened()
+    maintained(packed, records[:50])
+    stored = 50
+    while not packed.is_optimize_due(USER):
+        packed.upsert(USER, [records[stored]])
+        stored += 1
     maintenance: Any = cast("Any", overtaken)._layout._maintenance  # noqa: SLF001 - where it waits
     put_cells = maintenance._put_cells  # noqa: SLF001 - as above
 
@@ -420,8 +423,8 @@ def test_a_rebuild_that_another_has_overtaken_changes_nothing(
         return made
 
     monkeypatch.setattr(maintenance, "_put_cells", slowly)
-    overtaken.optimize(USER)
-    assert found(opened()) == {one.id for one in records}
+    overtaken.optimize(USER, only_due=True)
+    assert found(opened()) == {one.id for one in records[:stored]}
 
 
 def test_an_erase_ends_though_somebody_goes_on_writing(
