@@ -255,6 +255,8 @@ def _subjects(where: Sequence[str], spec: IndexSpec) -> list[Subject]:
         config = load_config(source if is_file else {"vector": {"url": source}})
         if not config.vector.url:
             raise ConfigurationError(f"{source}: no vector index is configured")
+        if any(config.vector == other.vector for _, other in given):
+            raise ConfigurationError(f"{redact_url(config.vector.url)} is named twice")
         given.append((name, config))
     schemes = [config.vector.url.partition(":")[0].lower() for _, config in given]
     subjects: list[Subject] = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from ialstore.compare.costs import break_even
+from ialstore.compare.costs import TIE, break_even
 from ialstore.compare.wording import amount, effort_text, listed, thousands
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ __all__ = ["Crossing", "crossings", "verdict"]
 
 _LEAST_SEARCHES = 0.001
 _MOST_SEARCHES = 1_000_000.0
-_LESS = 1 - 1e-9
-"""What is not less by rounding alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,42 +165,39 @@ def _cheapest(
         f"for {workload.users:,} users with {amount(workload.searches_per_day)} searches and "
         f"{amount(workload.upserts_per_day)} upserts a day each"
     )
-    best = {
-        size: min((one.month or 0.0, name) for name, one in by_name.items())[1]
-        for size, by_name in able.items()
-    }
-    runs = [(name, list(sizes)) for name, sizes in groupby(best, key=best.__getitem__)]
+    best = {size: _best(by_name) for size, by_name in able.items()}
+    runs = [(names, list(sizes)) for names, sizes in groupby(best, key=best.__getitem__)]
     if len(runs) == 1:
-        name, sizes = runs[0]
-        low, high = (able[size][name].month or 0.0 for size in (sizes[0], sizes[-1]))
-        same = [
-            other
-            for other in able[sizes[0]]
-            if all(
-                other in able[size]
-                and _money(able[size][other].month or 0.0, currency)
-                == _money(able[size][name].month or 0.0, currency)
-                for size in sizes
-            )
-        ]
+        names, sizes = runs[0]
+        low, high = (able[size][names[0]].month or 0.0 for size in (sizes[0], sizes[-1]))
         yield (
-            f"{listed(same)} {'is' if len(same) == 1 else 'are'} the cheapest at every size "
-            f"measured, {setting}: "
+            f"{_are(names)} the cheapest at every size measured, {setting}: "
             f"{_money(low, currency)} a month at {sizes[0]:,} vectors a user"
             + (f", {_money(high, currency)} at {sizes[-1]:,}." if len(sizes) > 1 else ".")
         )
         return
     points = {(one.below, one.above): one for one in _over_vectors(_able(found, costs))}
-    for (name, sizes), (follower, others) in pairwise(runs):
-        point = points.get((name, follower))
+    for (names, sizes), (followers, others) in pairwise(runs):
+        point = points.get((names[0], followers[0])) if len(names) == len(followers) == 1 else None
         turn = f"about {thousands(point.at)}" if point else f"{sizes[-1]:,}"
-        here = able[sizes[-1]][name].month or 0.0
-        there = able[others[0]][follower].month or 0.0
+        here = able[sizes[-1]][names[0]].month or 0.0
+        there = able[others[0]][followers[0]].month or 0.0
         yield (
-            f"{name} is the cheapest up to {turn} vectors a user ({_money(here, currency)} a month "
-            f"at {sizes[-1]:,}), above that {follower} ({_money(there, currency)} at "
-            f"{others[0]:,}), {setting}."
+            f"{_are(names)} the cheapest up to {turn} vectors a user ({_money(here, currency)} a "
+            f"month at {sizes[-1]:,}), above that {listed(followers)} ({_money(there, currency)} "
+            f"at {others[0]:,}), {setting}."
         )
+
+
+def _best(by_name: Mapping[str, Cost]) -> tuple[str, ...]:
+    """Return the names of those that cost least, or the same."""
+    least = min(one.month or 0.0 for one in by_name.values())
+    return tuple(name for name, one in by_name.items() if (one.month or 0.0) <= least * TIE)
+
+
+def _are(names: Sequence[str]) -> str:
+    """Say that one is, or that several at one price are."""
+    return f"{names[0]} is" if len(names) == 1 else f"{listed(names)} cost the same and are"
 
 
 def _searches(
@@ -232,9 +227,10 @@ def _over_vectors(able: Mapping[int, Mapping[str, Cost]]) -> Iterator[Crossing]:
             if at is None:
                 continue
             month = _between(curves[0], at)
-            if any(cost < month * _LESS for cost in _there(able, at)):
+            if any(cost * TIE < month for cost in _there(able, at)):
                 continue
-            is_first = curves[0][0][1] < curves[1][0][1]
+            heights = [(y, z) for (_, y), (_, z) in zip(*curves, strict=True)]
+            is_first = next(y < z for y, z in heights if not _is_tie((y, z)))
             below, above = (one, other) if is_first else (other, one)
             yield Crossing(below=below, above=above, over="vectors", at=at, month=month)
 
@@ -263,13 +259,14 @@ def _over_searches(
                 cost.month_at(1, workload) - cost.month_at(0, workload) for cost in (first, second)
             ]
             start = [cost.month_at(0, workload) for cost in (first, second)]
-            if slope[0] == slope[1]:
+            end = [cost.month_at(_MOST_SEARCHES, workload) for cost in (first, second)]
+            if slope[0] == slope[1] or _is_tie(start) or _is_tie(end):
                 continue
             at = (start[1] - start[0]) / (slope[0] - slope[1])
             if not _LEAST_SEARCHES <= at <= _MOST_SEARCHES:
                 continue
             month = start[0] + slope[0] * at
-            if any(cost.month_at(at, workload) < month * _LESS for cost in by_name.values()):
+            if any(cost.month_at(at, workload) * TIE < month for cost in by_name.values()):
                 continue
             below, above = (one, other) if start[0] < start[1] else (other, one)
             yield Crossing(
@@ -280,6 +277,10 @@ def _over_searches(
                 month=month,
                 vectors=first.vectors,
             )
+
+
+def _is_tie(costs: Sequence[float]) -> bool:
+    return max(costs) <= min(costs) * TIE
 
 
 def _between(curve: Sequence[tuple[float, float]], at: float) -> float:

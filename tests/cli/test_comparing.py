@@ -457,7 +457,11 @@ def test_an_npz_that_can_not_be_used_is_refused(
 
 WRONG = {
     "one index": (["memory:"], "name two indexes or more"),
-    "the same twice": (["memory:", "memory:"], "two indexes are called memory:; write NAME=URL"),
+    "the same twice": (["memory:", "m=memory:"], "memory: is named twice"),
+    "one name twice": (
+        ["m=memory:", "m=sqlite:///x.db"],
+        "two indexes are called m; write NAME=URL",
+    ),
     "too many vectors": (
         ["memory:", "sqlite:///x.db", "--sizes", "101"],
         "--sizes must be 1 to 100: so",
@@ -514,7 +518,7 @@ def test_sizes_go_up_to_all_by_default(
 
 def test_there_is_no_more_than_the_usual_sizes(run: Run) -> None:
     np.savez("big.npz", vectors=np.ones((2600, 2)), queries=np.ones((2, 2)))
-    asked = ["compare", "memory:", "m=memory:", "--data", "big.npz", "--no-html", "--quick"]
+    asked = ["compare", "memory:", "sqlite:///x.db", "--data", "big.npz", "--no-html", "--quick"]
     assert run(*asked).code == 0
     assert written()["asked"]["sizes"] == [500, 2000]
 
@@ -542,5 +546,5 @@ def test_a_system_that_does_not_tell_its_memory_is_no_hindrance(
     run: Run, vectors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(footprint, "_STATM", Path("nowhere"))
-    assert run("compare", "memory:", "m=memory:", "--data", vectors, *SMALL).code == 0
+    assert run("compare", "memory:", "sqlite:///x.db", "--data", vectors, *SMALL).code == 0
     assert written()["indexes"][0]["sizes"][0]["process_bytes"] is None

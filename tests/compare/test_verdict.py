@@ -154,7 +154,34 @@ def test_one_may_be_the_cheapest_throughout(index: Index, words: list[str]) -> N
 
 def test_those_that_cost_the_same_are_all_named() -> None:
     same = [embedded(name, (1000, 1.0), (9000, 1.0)) for name in ("faiss", "sqlite")]
-    one_of(said(*same), "faiss and sqlite are the cheapest at every size measured")
+    words = "faiss and sqlite cost the same and are the cheapest at every size measured"
+    one_of(said(*same), words)
+
+
+def test_what_costs_the_same_but_for_noise_breaks_nowhere_even() -> None:
+    """Prices within one percent are a tie, whichever way they lean."""
+    near = [
+        billed("one", (1000, 0.97, 100.0), (2000, 0.97, 101.0), (9000, 0.97, 500.0)),
+        billed("two", (1000, 0.97, 101.0), (2000, 0.97, 100.0), (9000, 0.97, 200.0)),
+    ]
+    result = report(*near)
+    assert result.crossings == ()
+    one_of(
+        list(result.verdict),
+        "one and two cost the same and are the cheapest up to 2,000 vectors a user (",
+        "above that two (",
+    )
+    dear = billed("dear", (1000, 0.97, 150.0), (2000, 0.97, 101.0), (9000, 0.97, 100.0))
+    (point,) = [one for one in report(dear, near[1]).crossings if one.over == "vectors"]
+    assert (point.below, point.above) == ("two", "dear")
+    assert 2000 < point.at < 9000
+
+
+def test_a_break_even_point_is_told_though_the_first_size_is_a_tie() -> None:
+    one = billed("one", (10, 0.97, 100.1), (1000, 0.97, 50.0), (9000, 0.97, 500.0))
+    two = billed("two", (10, 0.97, 100.0), (1000, 0.97, 100.0), (9000, 0.97, 100.0))
+    (point,) = [found for found in report(one, two).crossings if found.over == "vectors"]
+    assert (point.below, point.above) == ("one", "two")
 
 
 def test_without_a_price_nothing_is_said_about_cost() -> None:
