@@ -108,8 +108,8 @@ def _reach(sizes: Sequence[Figures]) -> str:
         best = max(sizes, key=lambda one: one.chosen.recall.mean)
         return (
             f"{name} does not reach a {wanted} at any size measured: at best "
-            f"{best.chosen.recall.mean:.3f} with {_vectors(best)}, at effort "
-            f"{effort_text(best.chosen.effort)}."
+            f"{best.chosen.recall.mean:.3f} with {_vectors(best)}"
+            f"{_given(best, ', at effort {}')}."
         )
     last = good[-1]
     text = f"{name} reaches a {wanted} {_work(last)}"
@@ -124,13 +124,19 @@ def _reach(sizes: Sequence[Figures]) -> str:
 
 def _work(one: Figures) -> str:
     """Say what one search takes."""
-    calls, effort = one.chosen.search.calls, effort_text(one.chosen.effort)
+    calls, effort = one.chosen.search.calls, _given(one, " (effort {})")
     if calls.read_units:
-        return f"at {amount(calls.read_units)} read units a search (effort {effort})"
+        return f"at {amount(calls.read_units)} read units a search{effort}"
     if calls.requests:
-        return f"in {_counted(one.chosen.round_trips, 'round trip')} a search (effort {effort})"
-    way = "by exact search" if one.index.exact else f"at effort {effort}"
-    return f"in this process, {way}, in {amount(one.chosen.latency.p50_ms)} ms (p50)"
+        return f"in {_counted(one.chosen.round_trips, 'round trip')} a search{effort}"
+    way = ", by exact search" if one.index.exact else _given(one, ", at effort {}")
+    return f"in this process{way}, in {amount(one.chosen.latency.p50_ms)} ms (p50)"
+
+
+def _given(one: Figures, text: str) -> str:
+    """Return a text with the effort put in; nothing where it is the default."""
+    effort = one.chosen.effort
+    return "" if effort is None else text.format(effort_text(effort))
 
 
 def _doubt(sizes: Sequence[Figures]) -> Iterator[str]:

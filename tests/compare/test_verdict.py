@@ -44,26 +44,26 @@ REMOTE = table("far", size(100, search(0.99, 0.5, trips=2), upserts=calls(trips=
     [
         pytest.param(
             billed("gsi", (1000, 0.97, 14.0), (9000, 0.96, 50.0)),
-            "gsi reaches a recall@10 of 0.95 at 50 read units a search (effort default) at 9,000 "
+            "gsi reaches a recall@10 of 0.95 at 50 read units a search at 9,000 "
             "vectors a user, the most measured.",
             id="at all sizes",
         ),
         pytest.param(
             PACKED,
-            "packed reaches a recall@10 of 0.95 at 30 read units a search (effort default) up to "
+            "packed reaches a recall@10 of 0.95 at 30 read units a search up to "
             "10,000 vectors a user; with 40,000 it finds 0.930 at best.",
             id="up to a size",
         ),
         pytest.param(
             billed("odd", (1000, 0.9, 14.0), (9000, 0.96, 50.0)),
-            "odd reaches a recall@10 of 0.95 at 50 read units a search (effort default) at 9,000 "
+            "odd reaches a recall@10 of 0.95 at 50 read units a search at 9,000 "
             "vectors a user, but not at every size: with 1,000 it finds 0.900 at best.",
             id="not at a smaller size",
         ),
         pytest.param(
             billed("bad", (1000, 0.7, 14.0), (9000, 0.6, 50.0)),
             "bad does not reach a recall@10 of 0.95 at any size measured: at best 0.700 with 1,000 "
-            "vectors a user, at effort default.",
+            "vectors a user.",
             id="nowhere",
         ),
         pytest.param(
@@ -74,7 +74,7 @@ REMOTE = table("far", size(100, search(0.99, 0.5, trips=2), upserts=calls(trips=
         ),
         pytest.param(
             embedded("graph", (500, 0.99)),
-            "graph reaches a recall@10 of 0.95 in this process, at effort default, in 1 ms (p50) "
+            "graph reaches a recall@10 of 0.95 in this process, in 1 ms (p50) "
             "at 500 vectors a user, the most measured.",
             id="embedded",
         ),
@@ -101,6 +101,24 @@ def test_the_least_work_that_is_enough_is_chosen_and_else_the_best() -> None:
     assert "20 read units a search (effort 0.5)" in asked(0.95)
     assert "5 read units a search (effort 0.1)" in asked(0.5)
     assert "at best 0.990" in asked(0.995)
+
+
+def test_an_effort_that_saves_nothing_is_none() -> None:
+    def chosen(*points: tuple[float | None, float, float, float]) -> float | None:
+        searches = [
+            search(recall, effort, read_units=units, examined=examined)
+            for effort, recall, units, examined in points
+        ]
+        (found,) = report(table("any", size(100, *searches))).found
+        return found.chosen.effort
+
+    assert chosen((0.3, 1.0, 0.0, 100.0), (1.0, 1.0, 0.0, 100.0), (None, 1.0, 0.0, 100.5)) is None
+    assert chosen((0.3, 1.0, 0.0, 100.0), (None, 1.0, 0.0, 200.0)) == 0.3
+    assert chosen((0.3, 0.97, 50.0, 10.0), (None, 0.97, 50.2, 20.0)) is None
+    assert chosen((0.3, 0.97, 50.0, 10.0), (None, 0.96, 50.0, 10.0)) == 0.3
+    assert chosen((0.3, 0.97, 40.0, 10.0), (None, 0.97, 50.0, 10.0)) == 0.3
+    assert chosen((0.3, 0.9, 50.0, 10.0), (1.0, 0.9, 50.0, 10.0), (None, 0.9, 50.0, 10.0)) is None
+    assert chosen((0.3, 0.9, 40.0, 10.0), (None, 0.9, 50.0, 10.0)) == 0.3
 
 
 def test_what_more_queries_could_turn_is_doubted() -> None:
