@@ -75,11 +75,12 @@ def verdict(
     said: list[str] = []
     for _, mine in groupby(found, key=lambda one: one.index.name):
         sizes = list(mine)
-        said.append(_reach(sizes))
-        if not sizes[0].index.durable:
-            name = sizes[0].index.name
-            said.append(f"{name} keeps nothing when the process ends: its costs are not compared.")
-        said += _doubt(sizes)
+        lasts = (
+            ""
+            if sizes[0].index.durable
+            else " It keeps nothing when the process ends: its costs are not compared."
+        )
+        said.append(f"{_reach(sizes)}{lasts}{_doubt(sizes)}")
     said += _cheapest(found, costs, workload, currency)
     said += _searches(found, costs, workload, currency)
     said += _growth(found)
@@ -139,16 +140,16 @@ def _given(one: Figures, text: str) -> str:
     return "" if effort is None else text.format(effort_text(effort))
 
 
-def _doubt(sizes: Sequence[Figures]) -> Iterator[str]:
+def _doubt(sizes: Sequence[Figures]) -> str:
     """Say where more queries might turn the answer."""
     open_ones = [one for one in sizes if _is_open(one)]
-    if open_ones:
-        one = open_ones[-1]
-        found = one.chosen.recall
-        yield (
-            f"That is not settled for {one.index.name}: with {_vectors(one)} the 95 % interval of "
-            f"its recall is {found.low:.3f} to {found.high:.3f}; more --queries narrow it."
-        )
+    if not open_ones:
+        return ""
+    found = open_ones[-1].chosen.recall
+    return (
+        f" That is not settled: with {_vectors(open_ones[-1])} the 95 % interval of its recall "
+        f"is {found.low:.3f} to {found.high:.3f}; more --queries narrow it."
+    )
 
 
 def _is_open(one: Figures) -> bool:

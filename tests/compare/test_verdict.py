@@ -87,7 +87,7 @@ REMOTE = table("far", size(100, search(0.99, 0.5, trips=2), upserts=calls(trips=
     ],
 )
 def test_what_an_index_reaches(index: Index, sentence: str) -> None:
-    assert said(index)[0] == sentence
+    assert said(index)[0].partition(" That is not settled")[0] == sentence
 
 
 def test_the_least_work_that_is_enough_is_chosen_and_else_the_best() -> None:
@@ -122,9 +122,9 @@ def test_an_effort_that_saves_nothing_is_none() -> None:
 
 
 def test_what_more_queries_could_turn_is_doubted() -> None:
-    doubt = "That is not settled for packed: with 40,000 vectors a user the 95 % interval"
-    sentences = said(PACKED)
-    assert one_of(sentences, doubt).endswith("is 0.910 to 0.950; more --queries narrow it.")
+    doubt = "at best. That is not settled: with 40,000 vectors a user the 95 % interval"
+    told = one_of(said(PACKED), "packed reaches", doubt)
+    assert told.endswith("is 0.910 to 0.950; more --queries narrow it.")
     assert not [one for one in said(PACKED, target=0.5) if "not settled" in one]
     exact = embedded("exact", (500, 0.96), exact=True)
     assert not [one for one in said(exact) if "not settled" in one]
@@ -209,7 +209,7 @@ def test_without_a_price_nothing_is_said_about_cost() -> None:
 
 def test_what_keeps_nothing_is_left_out_of_the_costs() -> None:
     sentences = said(MEMORY, FAISS)
-    one_of(sentences, "memory keeps nothing when the process ends")
+    one_of(sentences, "memory reaches", "It keeps nothing when the process ends")
     one_of(sentences, "faiss is the cheapest at every size measured")
 
 
