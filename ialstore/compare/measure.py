@@ -10,7 +10,7 @@ import gc
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -217,7 +217,12 @@ class _Measuring:
                     index.setup()
                 if index.count(self.user):  # a run before this one was killed
                     index.erase(self.user)
-                upserts, deletes = self._run(index, memory)
+                numbers = self._begin(index)
+                is_kept = index.capabilities.durable
+                if not is_kept:
+                    upserts, deletes = self._run(lambda: nullcontext(index), numbers, memory)
+            if is_kept:
+                upserts, deletes = self._run(self.subject.open, numbers, memory)
             stored = self._stored(files)  # a file that is open has a log beside it
         finally:
             if not self.plan.keep:
@@ -227,8 +232,8 @@ class _Measuring:
         complete = replace(self.size, upserts=upserts, deletes=deletes, **stored)
         self.journal.put(self.subject.name, complete)
 
-    def _run(self, index: VectorIndex, memory: int | None) -> tuple[Calls, Calls]:
-        """Measure everything; return what is not yet in the journal, upserts and deletes."""
+    def _begin(self, index: VectorIndex) -> dict[str, int]:
+        """Load all vectors and search for the first time; return the number of each by its id."""
         load, numbers = self._load(index)
         began = time.perf_counter()
         index.search(self.user, self.data.queries[0], self.plan.k)
@@ -236,19 +241,37 @@ class _Measuring:
             self.size, load=load, first_search_seconds=_rounded(time.perf_counter() - began)
         )
         self.journal.put(self.subject.name, size)
+        return numbers
+
+    def _run(
+        self,
+        opened: Callable[[], AbstractContextManager[VectorIndex]],
+        numbers: dict[str, int],
+        memory: int | None,
+    ) -> tuple[Calls, Calls]:
+        """Measure everything; return what is not yet in the journal, upserts and deletes.
+
+        Whatever else is measured, each effort begins with an index that holds nothing. One search
+        goes before, which is not told.
+        """
         for effort, k in self.missing:
-            found = self._search(index, effort, k, numbers)
-            self.journal.put(
-                self.subject.name, replace(self.size, searches=(*self.size.searches, found))
-            )
-        now = process_bytes()
-        size = replace(
-            self.size,
-            held_bytes=index.held_bytes,
-            process_bytes=None if now is None or memory is None else max(0, now - memory),
-        )
-        self.journal.put(self.subject.name, size)
-        return self._write(index)
+            with opened() as index:
+                index.search(self.user, self.data.queries[0], k, effort=effort)
+                found = self._search(index, effort, k, numbers)
+                size = replace(self.size, searches=(*self.size.searches, found))
+                if (effort, k) == (None, self.plan.k):
+                    now = process_bytes()
+                    size = replace(
+                        size,
+                        held_bytes=index.held_bytes,
+                        process_bytes=None
+                        if now is None or memory is None
+                        else max(0, now - memory),
+                    )
+            self.journal.put(self.subject.name, size)
+        with opened() as index:
+            index.search(self.user, self.data.queries[0], self.plan.k)
+            return self._write(index)
 
     def _load(self, index: VectorIndex) -> tuple[Load, dict[str, int]]:
         """Load all vectors; return what it took, and the number of each vector by its id."""

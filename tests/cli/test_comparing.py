@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -41,10 +41,14 @@ class Metered(MemoryVectorIndex):
     CAPABILITIES = replace(MemoryVectorIndex.CAPABILITIES, exact=False, durable=True)
     searches = 0
     stop_at = 0
+    reads = 10.0
+    learns = False
+    kept: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def from_url(cls, url: Any, spec: IndexSpec, **settings: Any) -> Any:
         made = cls(spec, **settings)
+        made._by_user = cls.kept
         made.upsert("alice", [ALICE])
         return made
 
@@ -53,7 +57,9 @@ class Metered(MemoryVectorIndex):
         if Metered.searches == Metered.stop_at:
             raise KeyboardInterrupt
         effort = 0.8 if query.effort is None else query.effort
-        op.add(Units(read=10 * effort, requests=1))
+        op.add(Units(read=self.reads * effort, requests=1))
+        if self.learns:  # what it has read it does not read again
+            self.reads *= 0.9
         op.add(Units(read=0.5, requests=1))
         found = super()._search(op, query)
         return replace(found, hits=found.hits[: round(effort * len(found.hits))])
@@ -67,6 +73,7 @@ class Metered(MemoryVectorIndex):
 def metered(monkeypatch: pytest.MonkeyPatch) -> type[Metered]:
     monkeypatch.setattr(Metered, "searches", 0)
     monkeypatch.setattr(Metered, "stop_at", 0)
+    monkeypatch.setattr(Metered, "kept", {})
     register("vector", "metered", Metered)
     return Metered
 
@@ -203,14 +210,14 @@ def test_what_was_interrupted_goes_on_where_it_was(
     asked = ["compare", "metered:", "memory:", "--data", vectors, *SMALL]
     assert run(*asked, "--out", "whole").code == 0
     whole, metered.searches = metered.searches, 0
-    metered.stop_at = 1 + 6 * 3 + 3  # after the first search and those of three efforts and k
+    metered.stop_at = 1 + 7 * 3 + 4  # after the first search and those of three efforts and k
     assert run(*asked).code == ExitCode.INTERRUPTED
     (size,) = written()["indexes"][0]["sizes"]
     done = [(one["effort"], one["k"]) for one in size["searches"]]
     assert done == [(0.5, 10), (0.5, 50), (1.0, 10)]
     metered.searches = metered.stop_at = 0
     assert run(*asked).code == 0
-    assert metered.searches == whole - 6 * 3
+    assert metered.searches == whole - 7 * 3
     assert without_timings(written()) == without_timings(written("whole"))
     metered.searches = 0
     assert run(*asked, "--users", 5, "--delay", 3).code == 0
@@ -233,8 +240,27 @@ def test_a_run_that_ended_before_it_erased_is_completed(
     monkeypatch.setattr(metered, "_erase", erase)
     metered.searches = 0
     assert run(*asked).code == 0
-    assert metered.searches == 1
+    assert metered.searches == 2
     assert written()["indexes"][0]["sizes"][0]["upserts"]["write_units"] == 2
+
+
+def test_what_an_index_holds_from_one_effort_does_not_help_another(
+    run: Run, vectors: str, metered: type[Metered], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metered, "learns", True)
+    asked = ["compare", "metered:", "memory:", "--data", vectors, "--queries", "6", "--no-html"]
+    for out, efforts in (("one", "0.5"), ("more", "0.2,0.3,0.5,1")):
+        assert run(*asked, "--sizes", "60", "--effort", efforts, "--out", out).code == 0
+    assert run(*asked, "--sizes", "60", "--effort", "0.2,1", "--out", "one").code == 0
+    one, more = (
+        {
+            (found["effort"], found["k"]): found["calls"]["read_units"]
+            for found in written(out)["indexes"][0]["sizes"][0]["searches"]
+        }
+        for out in ("one", "more")
+    )
+    assert one.keys() < more.keys()
+    assert one == {place: more[place] for place in one}
 
 
 @pytest.mark.usefixtures("metered")
@@ -275,8 +301,8 @@ def test_an_index_that_failed_is_named_and_may_be_put_right(run: Run, vectors: s
     [
         ("[]", "holds no comparison"),
         ("{", "holds no comparison"),
-        ('{"format": 2}', "holds no comparison"),
-        ('{"format": 1}', "has the format 1, not 2"),
+        ('{"format": 3}', "holds no comparison"),
+        ('{"format": 2}', "has the format 2, not 3"),
     ],
 )
 def test_a_file_of_something_else_is_left_alone(
