@@ -209,7 +209,7 @@ def compare(
     )
     journal = Journal.at(out.with_name(f"{out.name}.json"), basis, _environment())
     with common.out.progress("comparing") as progress:
-        measure(subjects, found, plan, journal, progress)
+        measure(subjects, found, plan, journal, progress, say=common.out.note)
     report = make_report(journal.run, asked, table)
     document = journal.write(report.document())
     page = None if html is False else _page(common.out, report, out.with_name(f"{out.name}.html"))

@@ -99,14 +99,20 @@ class Subject:
 
 
 def measure(
-    subjects: Sequence[Subject], data: Dataset, plan: Plan, journal: Journal, progress: Progress
+    subjects: Sequence[Subject],
+    data: Dataset,
+    plan: Plan,
+    journal: Journal,
+    progress: Progress,
+    *,
+    say: Callable[[str], None],
 ) -> None:
-    """Measure what the journal does not have yet.
+    """Measure what the journal does not have yet, and say why it waits.
 
     Raises:
         IalStoreError: an index failed; what was measured before is kept.
     """
-    done = _Done(progress)
+    done = _Done(progress, say)
     truths: dict[int, Truth] = {}
     todo: list[_Measuring] = []
     for subject in subjects:
@@ -142,8 +148,9 @@ def _named(name: str) -> Generator[None]:
 class _Done:
     """Steps done, for a progress bar."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, say: Callable[[str], None]) -> None:
         self._progress = progress
+        self.say = say
         self.total = 0
         self._steps = 0
 
@@ -303,7 +310,13 @@ class _Measuring:
         return load, numbers
 
     def _settle(self, index: VectorIndex) -> None:
-        """Wait until reads see all vectors, where no read is strong."""
+        """Wait until searches cost what they will, and reads see all where none is strong."""
+        rest = index.capabilities.settling_seconds
+        if rest and self.missing:
+            self.done.say(
+                f"{self.subject.name}: waiting for {rest:g} s, as searches cost more after a write"
+            )
+            time.sleep(rest)
         if index.capabilities.strong_reads:
             return
         end = time.monotonic() + _SETTLE_SECONDS

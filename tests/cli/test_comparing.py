@@ -351,6 +351,19 @@ def test_an_index_that_shows_its_writes_later_is_waited_for(
     assert "metered shows 0 of 90 vectors" in late.err
 
 
+def test_searches_are_not_measured_while_a_write_makes_them_dear(
+    run: Run, vectors: str, metered: type[Metered], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[tuple[float, int]] = []
+    settling = replace(metered.CAPABILITIES, settling_seconds=61)
+    monkeypatch.setattr(metered, "CAPABILITIES", settling)
+    monkeypatch.setattr("time.sleep", lambda rest: slept.append((rest, metered.searches)))
+    asked = ["compare", "metered:", "memory:", "--data", vectors, *SMALL[2:], "--sizes", "80"]
+    result = run(*asked)
+    assert slept == [(61, 0)]
+    assert "metered: waiting for 61 s, as searches cost more after a write" in result.err
+
+
 def test_tables_are_made_when_asked(
     run: Run, vectors: str, metered: type[Metered], monkeypatch: pytest.MonkeyPatch
 ) -> None:
