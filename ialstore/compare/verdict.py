@@ -16,7 +16,7 @@ from ialstore.compare.wording import amount, effort_text, listed, thousands
 
 if TYPE_CHECKING:
     from ialstore.compare.costs import Cost, Workload
-    from ialstore.compare.figures import Figures
+    from ialstore.compare.figures import Figures, Point
 
 __all__ = ["Crossing", "crossings", "verdict"]
 
@@ -184,15 +184,21 @@ def _cheapest(
         )
         return
     points = {(one.below, one.above): one for one in _over_vectors(_able(found, costs))}
+    by_place = {(one.index.name, one.size.vectors): one for one in found}
     for (names, sizes), (followers, others) in pairwise(runs):
         point = points.get((names[0], followers[0])) if len(names) == len(followers) == 1 else None
         turn = f"about {thousands(point.at)}" if point else f"{sizes[-1]:,}"
         here = able[sizes[-1]][names[0]].month or 0.0
         there = able[others[0]][followers[0]].month or 0.0
+        changes = "".join(
+            _changes(by_place[name, sizes[-1]], by_place[name, others[0]])
+            for name in dict.fromkeys((*names, *followers))
+            if (name, sizes[-1]) in by_place and (name, others[0]) in by_place
+        )
         yield (
             f"{_are(names)} the cheapest up to {turn} vectors a user ({_money(here, currency)} a "
             f"month at {sizes[-1]:,}), above that {listed(followers)} ({_money(there, currency)} "
-            f"at {others[0]:,}), {setting}."
+            f"at {others[0]:,}), {setting}{changes}."
         )
 
 
@@ -314,8 +320,40 @@ def _growth(found: Sequence[Figures]) -> Iterator[str]:
         yield (
             f"With {amount(times)} times the vectors, {less.size.vectors:,} to "
             f"{more.size.vectors:,}, a search of {name} takes {amount(units[1] / units[0])} times "
-            f"the read units, {amount(units[0])} to {amount(units[1])}."
+            f"the read units, {amount(units[0])} to {amount(units[1])}"
+            f"{_changes(less, more)}."
         )
+
+
+def _effort(point: Point) -> str:
+    """Return an effort as a sentence has it."""
+    return "the default effort" if point.effort is None else f"effort {point.effort:g}"
+
+
+def _changes(less: Figures, more: Figures) -> str:
+    """Say with which efforts two sizes are compared, where these differ.
+
+    Where a smaller effort may be enough as well, as far as the queries tell, they need not.
+    """
+    if less.chosen.effort == more.chosen.effort:
+        return ""
+    text = (
+        f"{less.index.name} at {_effort(less.chosen)} with {less.size.vectors:,}, "
+        f"at {_effort(more.chosen)} with {more.size.vectors:,}"
+    )
+    for one in (less, more):
+        fewer = [
+            point
+            for point in one.points
+            if point.work < one.chosen.work and point.recall.mean < one.target <= point.recall.high
+        ]
+        if fewer:
+            nearest = max(fewer, key=lambda point: point.recall.mean)
+            text += (
+                f"; {_effort(nearest)} misses the target with {one.size.vectors:,} within the "
+                "sampling error"
+            )
+    return f" ({text})"
 
 
 def _latency(found: Sequence[Figures], delay_ms: float) -> Iterator[str]:

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from ialstore.compare.costs import Workload
-from ialstore.compare.model import Index
+from ialstore.compare.model import Index, Size
 from ialstore.compare.wording import amount, listed, size_text, thousands
 from tests.compare.handmade import (
     FAISS,
     MEMORY,
     PACKED,
     PRICES,
+    WRITES,
     billed,
     calls,
     embedded,
@@ -279,6 +280,25 @@ def test_growth_is_told_of_what_is_billed() -> None:
         "With 40 times the vectors, 1,000 to 40,000, a search of packed takes 10 times the read "
         "units, 9 to 90."
     )
+
+
+def test_sizes_that_are_compared_at_different_efforts_say_so() -> None:
+    def at(vectors: int, effort: float | None, units: float) -> Size:
+        enough = search(0.96, effort, read_units=units, trips=1)
+        less = search(0.94, 0.1, read_units=1.0, trips=1)
+        return size(vectors, less, enough, upserts=WRITES, held_bytes=0)
+
+    one = table("gsi", at(1000, 1.0, 9.0), at(10_000, None, 600.0))
+    sentences = said(one, FAISS)
+    efforts = (
+        " (gsi at effort 1 with 1,000, at the default effort with 10,000; effort 0.1 misses the "
+        "target with 1,000 within the sampling error; effort 0.1 misses the target with 10,000 "
+        "within the sampling error)."
+    )
+    one_of(sentences, "times the vectors", efforts)
+    one_of(sentences, "is the cheapest up to about", efforts)
+    same = table("gsi", at(1000, 0.5, 9.0), at(10_000, 0.5, 600.0))
+    assert "sampling error" not in " ".join(said(same, FAISS))
 
 
 def test_latency_is_told_of_services_with_the_delay() -> None:
