@@ -56,5 +56,7 @@ class VectorCapabilities(Capabilities):
     """Largest ``k`` of a search; at least 100."""
     vector_error: float = 0.0
     """Largest relative Euclidean distance of a returned vector from the one given."""
+    settling_seconds: float = 0.0
+    """For so long after a write searches of the same user cost more."""
     metrics: frozenset[str] = frozenset({"cosine", "dot", "euclidean"})
     """Metrics offered."""

@@ -209,7 +209,7 @@ def compare(
     )
     journal = Journal.at(out.with_name(f"{out.name}.json"), basis, _environment())
     with common.out.progress("comparing") as progress:
-        measure(subjects, found, plan, journal, progress)
+        measure(subjects, found, plan, journal, progress, say=common.out.note)
     report = make_report(journal.run, asked, table)
     document = journal.write(report.document())
     page = None if html is False else _page(common.out, report, out.with_name(f"{out.name}.html"))
@@ -255,6 +255,8 @@ def _subjects(where: Sequence[str], spec: IndexSpec) -> list[Subject]:
         config = load_config(source if is_file else {"vector": {"url": source}})
         if not config.vector.url:
             raise ConfigurationError(f"{source}: no vector index is configured")
+        if any(config.vector == other.vector for _, other in given):
+            raise ConfigurationError(f"{redact_url(config.vector.url)} is named twice")
         given.append((name, config))
     schemes = [config.vector.url.partition(":")[0].lower() for _, config in given]
     subjects: list[Subject] = []

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from ialstore.compare.model import Calls
     from ialstore.prices import Prices
 
-__all__ = ["DAYS_PER_MONTH", "Cost", "Workload", "break_even", "cost"]
+__all__ = ["DAYS_PER_MONTH", "TIE", "Cost", "Workload", "break_even", "cost"]
 
 DAYS_PER_MONTH: Final = HOURS_PER_MONTH / 24
+TIE: Final = 1.01
+"""Prices, or units, of which none is more than so many times the least, are the same."""
 _MILLION: Final = 1_000_000
 _GB: Final = 1 << 30
 _FILLED: Final = 0.75
@@ -143,6 +145,8 @@ def break_even(
 ) -> float | None:
     """Return where two curves cross for the first time, between points, on logarithmic scales.
 
+    They cross where one is more than a tie below the other before, and above it behind.
+
     Args:
         one: pairs of x and y, both above 0, ascending.
         other: with the same x.
@@ -150,8 +154,14 @@ def break_even(
     gaps = [
         (math.log(x), math.log(y) - math.log(z)) for (x, y), (_, z) in zip(one, other, strict=True)
     ]
-    for (x, gap), (further, next_gap) in pairwise(gaps):
-        if gap * next_gap < 0:
+    clear = [place for place, (_, gap) in enumerate(gaps) if abs(gap) > math.log(TIE)]
+    for before, behind in pairwise(clear):
+        if gaps[before][1] * gaps[behind][1] < 0:
+            (x, gap), (further, next_gap) = next(
+                (one, other)
+                for one, other in pairwise(gaps[before : behind + 1])
+                if one[1] * other[1] <= 0
+            )
             return math.exp(x + (further - x) * gap / (gap - next_gap))
     return None
 

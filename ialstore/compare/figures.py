@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
+from ialstore.compare.costs import TIE
 from ialstore.compare.intervals import percentile
 from ialstore.compare.model import Calls, Index, Recall, Run, Search, Size
 
@@ -60,9 +61,14 @@ class Point:
 
     @property
     def work(self) -> tuple[float, float, float]:
-        """What one search costs, to be compared with that of the same index."""
+        """What one search costs, to be compared with that of the same index.
+
+        It is what is billed and, where nothing is, how much is looked at.
+        """
         calls = self.search.calls
-        return calls.read_units, calls.vector_search_bytes, self.search.examined
+        if calls.read_units or calls.vector_search_bytes:
+            return calls.read_units, calls.vector_search_bytes, 0.0
+        return 0.0, 0.0, self.search.examined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +93,24 @@ class Figures:
 
     @property
     def chosen(self) -> Point:
-        """The searches of least work that reach the target; else those that find most."""
-        enough = [one for one in self.points if one.recall.mean >= self.target]
-        if enough:
-            return min(enough, key=lambda one: one.work)
-        return max(self.points, key=lambda one: one.recall.mean)
+        """The searches of least work that reach the target; else those that find most.
+
+        An effort that saves nothing is none: of the same work is what finds most, and the default.
+        """
+        most = max(one.recall.mean for one in self.points)
+        good = [one for one in self.points if one.recall.mean >= min(self.target, most)]
+        least = min(one.work for one in good)
+        same = [one for one in good if _is_same(one.work, least)]
+        return max(same, key=lambda one: (one.recall.mean, one.effort is None))
 
     @property
     def reaches(self) -> bool:
         """Whether any effort reaches the target."""
         return self.chosen.recall.mean >= self.target
+
+
+def _is_same(work: Sequence[float], least: Sequence[float]) -> bool:
+    return all(one <= other * TIE for one, other in zip(work, least, strict=True))
 
 
 def figures(

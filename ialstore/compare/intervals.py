@@ -19,7 +19,8 @@ def interval(shares: Sequence[float], parts: int) -> tuple[float, float]:
 
     Wilson's, with the effective number of trials: the hits of one query are not independent, so
     that q queries of ``parts`` hits count for as many trials as the variance between queries says,
-    from q to q * parts. Unlike that of a bootstrap it is no point where every query found all.
+    from q to q * parts. Where every query found all, it is Wilson's of the share of queries that
+    miss something, each of them one of its ``parts``: a miss costs no more than that as a rule.
 
     Args:
         shares: 0 to 1, one of each query.
@@ -31,6 +32,8 @@ def interval(shares: Sequence[float], parts: int) -> tuple[float, float]:
     if spread and 0 < mean < 1:
         trials = min(max(count * mean * (1 - mean) / spread, count), count * parts)
     weight = _Z**2 / trials
+    if mean == 1:
+        return 1 - weight / (1 + weight) / parts, 1.0
     middle = (mean + weight / 2) / (1 + weight)
     half = _Z / (1 + weight) * math.sqrt(mean * (1 - mean) / trials + weight / (4 * trials))
     return max(0.0, middle - half), min(1.0, middle + half)

@@ -10,7 +10,7 @@ import gc
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -99,14 +99,20 @@ class Subject:
 
 
 def measure(
-    subjects: Sequence[Subject], data: Dataset, plan: Plan, journal: Journal, progress: Progress
+    subjects: Sequence[Subject],
+    data: Dataset,
+    plan: Plan,
+    journal: Journal,
+    progress: Progress,
+    *,
+    say: Callable[[str], None],
 ) -> None:
-    """Measure what the journal does not have yet.
+    """Measure what the journal does not have yet, and say why it waits.
 
     Raises:
         IalStoreError: an index failed; what was measured before is kept.
     """
-    done = _Done(progress)
+    done = _Done(progress, say)
     truths: dict[int, Truth] = {}
     todo: list[_Measuring] = []
     for subject in subjects:
@@ -142,8 +148,9 @@ def _named(name: str) -> Generator[None]:
 class _Done:
     """Steps done, for a progress bar."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, say: Callable[[str], None]) -> None:
         self._progress = progress
+        self.say = say
         self.total = 0
         self._steps = 0
 
@@ -217,7 +224,12 @@ class _Measuring:
                     index.setup()
                 if index.count(self.user):  # a run before this one was killed
                     index.erase(self.user)
-                upserts, deletes = self._run(index, memory)
+                numbers = self._begin(index)
+                is_kept = index.capabilities.durable
+                if not is_kept:
+                    upserts, deletes = self._run(lambda: nullcontext(index), numbers, memory)
+            if is_kept:
+                upserts, deletes = self._run(self.subject.open, numbers, memory)
             stored = self._stored(files)  # a file that is open has a log beside it
         finally:
             if not self.plan.keep:
@@ -227,8 +239,8 @@ class _Measuring:
         complete = replace(self.size, upserts=upserts, deletes=deletes, **stored)
         self.journal.put(self.subject.name, complete)
 
-    def _run(self, index: VectorIndex, memory: int | None) -> tuple[Calls, Calls]:
-        """Measure everything; return what is not yet in the journal, upserts and deletes."""
+    def _begin(self, index: VectorIndex) -> dict[str, int]:
+        """Load all vectors and search for the first time; return the number of each by its id."""
         load, numbers = self._load(index)
         began = time.perf_counter()
         index.search(self.user, self.data.queries[0], self.plan.k)
@@ -236,19 +248,37 @@ class _Measuring:
             self.size, load=load, first_search_seconds=_rounded(time.perf_counter() - began)
         )
         self.journal.put(self.subject.name, size)
+        return numbers
+
+    def _run(
+        self,
+        opened: Callable[[], AbstractContextManager[VectorIndex]],
+        numbers: dict[str, int],
+        memory: int | None,
+    ) -> tuple[Calls, Calls]:
+        """Measure everything; return what is not yet in the journal, upserts and deletes.
+
+        Whatever else is measured, each effort begins with an index that holds nothing. One search
+        goes before, which is not told.
+        """
         for effort, k in self.missing:
-            found = self._search(index, effort, k, numbers)
-            self.journal.put(
-                self.subject.name, replace(self.size, searches=(*self.size.searches, found))
-            )
-        now = process_bytes()
-        size = replace(
-            self.size,
-            held_bytes=index.held_bytes,
-            process_bytes=None if now is None or memory is None else max(0, now - memory),
-        )
-        self.journal.put(self.subject.name, size)
-        return self._write(index)
+            with opened() as index:
+                index.search(self.user, self.data.queries[0], k, effort=effort)
+                found = self._search(index, effort, k, numbers)
+                size = replace(self.size, searches=(*self.size.searches, found))
+                if (effort, k) == (None, self.plan.k):
+                    now = process_bytes()
+                    size = replace(
+                        size,
+                        held_bytes=index.held_bytes,
+                        process_bytes=None
+                        if now is None or memory is None
+                        else max(0, now - memory),
+                    )
+            self.journal.put(self.subject.name, size)
+        with opened() as index:
+            index.search(self.user, self.data.queries[0], self.plan.k)
+            return self._write(index)
 
     def _load(self, index: VectorIndex) -> tuple[Load, dict[str, int]]:
         """Load all vectors; return what it took, and the number of each vector by its id."""
@@ -280,7 +310,13 @@ class _Measuring:
         return load, numbers
 
     def _settle(self, index: VectorIndex) -> None:
-        """Wait until reads see all vectors, where no read is strong."""
+        """Wait until searches cost what they will, and reads see all where none is strong."""
+        rest = index.capabilities.settling_seconds
+        if rest and self.missing:
+            self.done.say(
+                f"{self.subject.name}: waiting for {rest:g} s, as searches cost more after a write"
+            )
+            time.sleep(rest)
         if index.capabilities.strong_reads:
             return
         end = time.monotonic() + _SETTLE_SECONDS

@@ -16,7 +16,7 @@ from ialstore.errors import ConfigurationError
 
 __all__ = ["Basis", "Calls", "Index", "Journal", "Load", "Recall", "Run", "Search", "Size"]
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -98,8 +98,10 @@ class Size:
         vectors: how many.
         load: of all of them.
         first_search_seconds: the first search after the load, which may have to read or build.
-        held_bytes: what this process holds to answer faster.
-        process_bytes: by how much the memory of this process grew; None where it can't tell.
+        held_bytes: what this process holds to answer faster, after the searches of the default
+            effort.
+        process_bytes: by how much the memory of this process had grown then; None where it can't
+            tell.
         stored_bytes: of files, or of rows in a service.
         stored_by: how that is known: ``files``, ``estimate`` of the index, or ``units``, those of
             the load, which are at least as many; empty where it is not.

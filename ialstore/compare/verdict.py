@@ -11,19 +11,17 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from ialstore.compare.costs import break_even
+from ialstore.compare.costs import TIE, break_even
 from ialstore.compare.wording import amount, effort_text, listed, thousands
 
 if TYPE_CHECKING:
     from ialstore.compare.costs import Cost, Workload
-    from ialstore.compare.figures import Figures
+    from ialstore.compare.figures import Figures, Point
 
 __all__ = ["Crossing", "crossings", "verdict"]
 
 _LEAST_SEARCHES = 0.001
 _MOST_SEARCHES = 1_000_000.0
-_LESS = 1 - 1e-9
-"""What is not less by rounding alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +75,12 @@ def verdict(
     said: list[str] = []
     for _, mine in groupby(found, key=lambda one: one.index.name):
         sizes = list(mine)
-        said.append(_reach(sizes))
-        if not sizes[0].index.durable:
-            name = sizes[0].index.name
-            said.append(f"{name} keeps nothing when the process ends: its costs are not compared.")
-        said += _doubt(sizes)
+        lasts = (
+            ""
+            if sizes[0].index.durable
+            else " It keeps nothing when the process ends: its costs are not compared."
+        )
+        said.append(f"{_reach(sizes)}{lasts}{_doubt(sizes)}")
     said += _cheapest(found, costs, workload, currency)
     said += _searches(found, costs, workload, currency)
     said += _growth(found)
@@ -110,8 +109,8 @@ def _reach(sizes: Sequence[Figures]) -> str:
         best = max(sizes, key=lambda one: one.chosen.recall.mean)
         return (
             f"{name} does not reach a {wanted} at any size measured: at best "
-            f"{best.chosen.recall.mean:.3f} with {_vectors(best)}, at effort "
-            f"{effort_text(best.chosen.effort)}."
+            f"{best.chosen.recall.mean:.3f} with {_vectors(best)}"
+            f"{_given(best, ', at effort {}')}."
         )
     last = good[-1]
     text = f"{name} reaches a {wanted} {_work(last)}"
@@ -126,25 +125,31 @@ def _reach(sizes: Sequence[Figures]) -> str:
 
 def _work(one: Figures) -> str:
     """Say what one search takes."""
-    calls, effort = one.chosen.search.calls, effort_text(one.chosen.effort)
+    calls, effort = one.chosen.search.calls, _given(one, " (effort {})")
     if calls.read_units:
-        return f"at {amount(calls.read_units)} read units a search (effort {effort})"
+        return f"at {amount(calls.read_units)} read units a search{effort}"
     if calls.requests:
-        return f"in {_counted(one.chosen.round_trips, 'round trip')} a search (effort {effort})"
-    way = "by exact search" if one.index.exact else f"at effort {effort}"
-    return f"in this process, {way}, in {amount(one.chosen.latency.p50_ms)} ms (p50)"
+        return f"in {_counted(one.chosen.round_trips, 'round trip')} a search{effort}"
+    way = ", by exact search" if one.index.exact else _given(one, ", at effort {}")
+    return f"in this process{way}, in {amount(one.chosen.latency.p50_ms)} ms (p50)"
 
 
-def _doubt(sizes: Sequence[Figures]) -> Iterator[str]:
+def _given(one: Figures, text: str) -> str:
+    """Return a text with the effort put in; nothing where it is the default."""
+    effort = one.chosen.effort
+    return "" if effort is None else text.format(effort_text(effort))
+
+
+def _doubt(sizes: Sequence[Figures]) -> str:
     """Say where more queries might turn the answer."""
     open_ones = [one for one in sizes if _is_open(one)]
-    if open_ones:
-        one = open_ones[-1]
-        found = one.chosen.recall
-        yield (
-            f"That is not settled for {one.index.name}: with {_vectors(one)} the 95 % interval of "
-            f"its recall is {found.low:.3f} to {found.high:.3f}; more --queries narrow it."
-        )
+    if not open_ones:
+        return ""
+    found = open_ones[-1].chosen.recall
+    return (
+        f" That is not settled: with {_vectors(open_ones[-1])} the 95 % interval of its recall "
+        f"is {found.low:.3f} to {found.high:.3f}; more --queries narrow it."
+    )
 
 
 def _is_open(one: Figures) -> bool:
@@ -167,42 +172,45 @@ def _cheapest(
         f"for {workload.users:,} users with {amount(workload.searches_per_day)} searches and "
         f"{amount(workload.upserts_per_day)} upserts a day each"
     )
-    best = {
-        size: min((one.month or 0.0, name) for name, one in by_name.items())[1]
-        for size, by_name in able.items()
-    }
-    runs = [(name, list(sizes)) for name, sizes in groupby(best, key=best.__getitem__)]
+    best = {size: _best(by_name) for size, by_name in able.items()}
+    runs = [(names, list(sizes)) for names, sizes in groupby(best, key=best.__getitem__)]
     if len(runs) == 1:
-        name, sizes = runs[0]
-        low, high = (able[size][name].month or 0.0 for size in (sizes[0], sizes[-1]))
-        same = [
-            other
-            for other in able[sizes[0]]
-            if all(
-                other in able[size]
-                and _money(able[size][other].month or 0.0, currency)
-                == _money(able[size][name].month or 0.0, currency)
-                for size in sizes
-            )
-        ]
+        names, sizes = runs[0]
+        low, high = (able[size][names[0]].month or 0.0 for size in (sizes[0], sizes[-1]))
         yield (
-            f"{listed(same)} {'is' if len(same) == 1 else 'are'} the cheapest at every size "
-            f"measured, {setting}: "
+            f"{_are(names)} the cheapest at every size measured, {setting}: "
             f"{_money(low, currency)} a month at {sizes[0]:,} vectors a user"
             + (f", {_money(high, currency)} at {sizes[-1]:,}." if len(sizes) > 1 else ".")
         )
         return
     points = {(one.below, one.above): one for one in _over_vectors(_able(found, costs))}
-    for (name, sizes), (follower, others) in pairwise(runs):
-        point = points.get((name, follower))
+    by_place = {(one.index.name, one.size.vectors): one for one in found}
+    for (names, sizes), (followers, others) in pairwise(runs):
+        point = points.get((names[0], followers[0])) if len(names) == len(followers) == 1 else None
         turn = f"about {thousands(point.at)}" if point else f"{sizes[-1]:,}"
-        here = able[sizes[-1]][name].month or 0.0
-        there = able[others[0]][follower].month or 0.0
-        yield (
-            f"{name} is the cheapest up to {turn} vectors a user ({_money(here, currency)} a month "
-            f"at {sizes[-1]:,}), above that {follower} ({_money(there, currency)} at "
-            f"{others[0]:,}), {setting}."
+        here = able[sizes[-1]][names[0]].month or 0.0
+        there = able[others[0]][followers[0]].month or 0.0
+        changes = "".join(
+            _changes(by_place[name, sizes[-1]], by_place[name, others[0]])
+            for name in dict.fromkeys((*names, *followers))
+            if (name, sizes[-1]) in by_place and (name, others[0]) in by_place
         )
+        yield (
+            f"{_are(names)} the cheapest up to {turn} vectors a user ({_money(here, currency)} a "
+            f"month at {sizes[-1]:,}), above that {listed(followers)} ({_money(there, currency)} "
+            f"at {others[0]:,}), {setting}{changes}."
+        )
+
+
+def _best(by_name: Mapping[str, Cost]) -> tuple[str, ...]:
+    """Return the names of those that cost least, or the same."""
+    least = min(one.month or 0.0 for one in by_name.values())
+    return tuple(name for name, one in by_name.items() if (one.month or 0.0) <= least * TIE)
+
+
+def _are(names: Sequence[str]) -> str:
+    """Say that one is, or that several at one price are."""
+    return f"{names[0]} is" if len(names) == 1 else f"{listed(names)} cost the same and are"
 
 
 def _searches(
@@ -232,9 +240,10 @@ def _over_vectors(able: Mapping[int, Mapping[str, Cost]]) -> Iterator[Crossing]:
             if at is None:
                 continue
             month = _between(curves[0], at)
-            if any(cost < month * _LESS for cost in _there(able, at)):
+            if any(cost * TIE < month for cost in _there(able, at)):
                 continue
-            is_first = curves[0][0][1] < curves[1][0][1]
+            heights = [(y, z) for (_, y), (_, z) in zip(*curves, strict=True)]
+            is_first = next(y < z for y, z in heights if not _is_tie((y, z)))
             below, above = (one, other) if is_first else (other, one)
             yield Crossing(below=below, above=above, over="vectors", at=at, month=month)
 
@@ -263,13 +272,14 @@ def _over_searches(
                 cost.month_at(1, workload) - cost.month_at(0, workload) for cost in (first, second)
             ]
             start = [cost.month_at(0, workload) for cost in (first, second)]
-            if slope[0] == slope[1]:
+            end = [cost.month_at(_MOST_SEARCHES, workload) for cost in (first, second)]
+            if slope[0] == slope[1] or _is_tie(start) or _is_tie(end):
                 continue
             at = (start[1] - start[0]) / (slope[0] - slope[1])
             if not _LEAST_SEARCHES <= at <= _MOST_SEARCHES:
                 continue
             month = start[0] + slope[0] * at
-            if any(cost.month_at(at, workload) < month * _LESS for cost in by_name.values()):
+            if any(cost.month_at(at, workload) * TIE < month for cost in by_name.values()):
                 continue
             below, above = (one, other) if start[0] < start[1] else (other, one)
             yield Crossing(
@@ -280,6 +290,10 @@ def _over_searches(
                 month=month,
                 vectors=first.vectors,
             )
+
+
+def _is_tie(costs: Sequence[float]) -> bool:
+    return max(costs) <= min(costs) * TIE
 
 
 def _between(curve: Sequence[tuple[float, float]], at: float) -> float:
@@ -306,8 +320,40 @@ def _growth(found: Sequence[Figures]) -> Iterator[str]:
         yield (
             f"With {amount(times)} times the vectors, {less.size.vectors:,} to "
             f"{more.size.vectors:,}, a search of {name} takes {amount(units[1] / units[0])} times "
-            f"the read units, {amount(units[0])} to {amount(units[1])}."
+            f"the read units, {amount(units[0])} to {amount(units[1])}"
+            f"{_changes(less, more)}."
         )
+
+
+def _effort(point: Point) -> str:
+    """Return an effort as a sentence has it."""
+    return "the default effort" if point.effort is None else f"effort {point.effort:g}"
+
+
+def _changes(less: Figures, more: Figures) -> str:
+    """Say with which efforts two sizes are compared, where these differ.
+
+    Where a smaller effort may be enough as well, as far as the queries tell, they need not.
+    """
+    if less.chosen.effort == more.chosen.effort:
+        return ""
+    text = (
+        f"{less.index.name} at {_effort(less.chosen)} with {less.size.vectors:,}, "
+        f"at {_effort(more.chosen)} with {more.size.vectors:,}"
+    )
+    for one in (less, more):
+        fewer = [
+            point
+            for point in one.points
+            if point.work < one.chosen.work and point.recall.mean < one.target <= point.recall.high
+        ]
+        if fewer:
+            nearest = max(fewer, key=lambda point: point.recall.mean)
+            text += (
+                f"; {_effort(nearest)} misses the target with {one.size.vectors:,} within the "
+                "sampling error"
+            )
+    return f" ({text})"
 
 
 def _latency(found: Sequence[Figures], delay_ms: float) -> Iterator[str]:

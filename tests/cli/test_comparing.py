@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -41,10 +41,14 @@ class Metered(MemoryVectorIndex):
     CAPABILITIES = replace(MemoryVectorIndex.CAPABILITIES, exact=False, durable=True)
     searches = 0
     stop_at = 0
+    reads = 10.0
+    learns = False
+    kept: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def from_url(cls, url: Any, spec: IndexSpec, **settings: Any) -> Any:
         made = cls(spec, **settings)
+        made._by_user = cls.kept
         made.upsert("alice", [ALICE])
         return made
 
@@ -53,7 +57,9 @@ class Metered(MemoryVectorIndex):
         if Metered.searches == Metered.stop_at:
             raise KeyboardInterrupt
         effort = 0.8 if query.effort is None else query.effort
-        op.add(Units(read=10 * effort, requests=1))
+        op.add(Units(read=self.reads * effort, requests=1))
+        if self.learns:  # what it has read it does not read again
+            self.reads *= 0.9
         op.add(Units(read=0.5, requests=1))
         found = super()._search(op, query)
         return replace(found, hits=found.hits[: round(effort * len(found.hits))])
@@ -67,6 +73,7 @@ class Metered(MemoryVectorIndex):
 def metered(monkeypatch: pytest.MonkeyPatch) -> type[Metered]:
     monkeypatch.setattr(Metered, "searches", 0)
     monkeypatch.setattr(Metered, "stop_at", 0)
+    monkeypatch.setattr(Metered, "kept", {})
     register("vector", "metered", Metered)
     return Metered
 
@@ -203,14 +210,14 @@ def test_what_was_interrupted_goes_on_where_it_was(
     asked = ["compare", "metered:", "memory:", "--data", vectors, *SMALL]
     assert run(*asked, "--out", "whole").code == 0
     whole, metered.searches = metered.searches, 0
-    metered.stop_at = 1 + 6 * 3 + 3  # after the first search and those of three efforts and k
+    metered.stop_at = 1 + 7 * 3 + 4  # after the first search and those of three efforts and k
     assert run(*asked).code == ExitCode.INTERRUPTED
     (size,) = written()["indexes"][0]["sizes"]
     done = [(one["effort"], one["k"]) for one in size["searches"]]
     assert done == [(0.5, 10), (0.5, 50), (1.0, 10)]
     metered.searches = metered.stop_at = 0
     assert run(*asked).code == 0
-    assert metered.searches == whole - 6 * 3
+    assert metered.searches == whole - 7 * 3
     assert without_timings(written()) == without_timings(written("whole"))
     metered.searches = 0
     assert run(*asked, "--users", 5, "--delay", 3).code == 0
@@ -233,8 +240,27 @@ def test_a_run_that_ended_before_it_erased_is_completed(
     monkeypatch.setattr(metered, "_erase", erase)
     metered.searches = 0
     assert run(*asked).code == 0
-    assert metered.searches == 1
+    assert metered.searches == 2
     assert written()["indexes"][0]["sizes"][0]["upserts"]["write_units"] == 2
+
+
+def test_what_an_index_holds_from_one_effort_does_not_help_another(
+    run: Run, vectors: str, metered: type[Metered], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metered, "learns", True)
+    asked = ["compare", "metered:", "memory:", "--data", vectors, "--queries", "6", "--no-html"]
+    for out, efforts in (("one", "0.5"), ("more", "0.2,0.3,0.5,1")):
+        assert run(*asked, "--sizes", "60", "--effort", efforts, "--out", out).code == 0
+    assert run(*asked, "--sizes", "60", "--effort", "0.2,1", "--out", "one").code == 0
+    one, more = (
+        {
+            (found["effort"], found["k"]): found["calls"]["read_units"]
+            for found in written(out)["indexes"][0]["sizes"][0]["searches"]
+        }
+        for out in ("one", "more")
+    )
+    assert one.keys() < more.keys()
+    assert one == {place: more[place] for place in one}
 
 
 @pytest.mark.usefixtures("metered")
@@ -275,8 +301,8 @@ def test_an_index_that_failed_is_named_and_may_be_put_right(run: Run, vectors: s
     [
         ("[]", "holds no comparison"),
         ("{", "holds no comparison"),
-        ('{"format": 2}', "holds no comparison"),
-        ('{"format": 1}', "has the format 1, not 2"),
+        ('{"format": 3}', "holds no comparison"),
+        ('{"format": 2}', "has the format 2, not 3"),
     ],
 )
 def test_a_file_of_something_else_is_left_alone(
@@ -323,6 +349,19 @@ def test_an_index_that_shows_its_writes_later_is_waited_for(
     late = run(*asked, "--sizes", "90")
     assert late.code == ExitCode.STORE
     assert "metered shows 0 of 90 vectors" in late.err
+
+
+def test_searches_are_not_measured_while_a_write_makes_them_dear(
+    run: Run, vectors: str, metered: type[Metered], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[tuple[float, int]] = []
+    settling = replace(metered.CAPABILITIES, settling_seconds=61)
+    monkeypatch.setattr(metered, "CAPABILITIES", settling)
+    monkeypatch.setattr("time.sleep", lambda rest: slept.append((rest, metered.searches)))
+    asked = ["compare", "metered:", "memory:", "--data", vectors, *SMALL[2:], "--sizes", "80"]
+    result = run(*asked)
+    assert slept == [(61, 0)]
+    assert "metered: waiting for 61 s, as searches cost more after a write" in result.err
 
 
 def test_tables_are_made_when_asked(
@@ -457,7 +496,11 @@ def test_an_npz_that_can_not_be_used_is_refused(
 
 WRONG = {
     "one index": (["memory:"], "name two indexes or more"),
-    "the same twice": (["memory:", "memory:"], "two indexes are called memory:; write NAME=URL"),
+    "the same twice": (["memory:", "m=memory:"], "memory: is named twice"),
+    "one name twice": (
+        ["m=memory:", "m=sqlite:///x.db"],
+        "two indexes are called m; write NAME=URL",
+    ),
     "too many vectors": (
         ["memory:", "sqlite:///x.db", "--sizes", "101"],
         "--sizes must be 1 to 100: so",
@@ -514,7 +557,7 @@ def test_sizes_go_up_to_all_by_default(
 
 def test_there_is_no_more_than_the_usual_sizes(run: Run) -> None:
     np.savez("big.npz", vectors=np.ones((2600, 2)), queries=np.ones((2, 2)))
-    asked = ["compare", "memory:", "m=memory:", "--data", "big.npz", "--no-html", "--quick"]
+    asked = ["compare", "memory:", "sqlite:///x.db", "--data", "big.npz", "--no-html", "--quick"]
     assert run(*asked).code == 0
     assert written()["asked"]["sizes"] == [500, 2000]
 
@@ -542,5 +585,5 @@ def test_a_system_that_does_not_tell_its_memory_is_no_hindrance(
     run: Run, vectors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(footprint, "_STATM", Path("nowhere"))
-    assert run("compare", "memory:", "m=memory:", "--data", vectors, *SMALL).code == 0
+    assert run("compare", "memory:", "sqlite:///x.db", "--data", vectors, *SMALL).code == 0
     assert written()["indexes"][0]["sizes"][0]["process_bytes"] is None

@@ -19,7 +19,6 @@ def test_it_is_wilsons_where_queries_are_single_trials() -> None:
 @pytest.mark.parametrize(
     ("shares", "low", "high"),
     [
-        pytest.param([1.0] * 50, 0.9287, 1.0, id="every query found all"),
         pytest.param([0.0] * 50, 0.0, 0.0713, id="none found anything"),
         pytest.param([0.5] * 50, 0.3664, 0.6336, id="no variance tells nothing of it"),
         pytest.param([0.7], 0.1034, 0.9793, id="one query"),
@@ -29,6 +28,14 @@ def test_without_variance_each_query_is_one_trial(
     shares: list[float], low: float, high: float
 ) -> None:
     assert interval(shares, 10) == pytest.approx((low, high), abs=2e-3)
+
+
+def test_where_every_query_found_all_a_miss_costs_one_hit() -> None:
+    low, high = interval([1.0] * 20, 1)
+    assert (low, high) == pytest.approx((0.8389, 1.0), abs=2e-4)
+    assert interval([1.0] * 20, 10) == pytest.approx((1 - (1 - low) / 10, 1.0))
+    less = interval([1.0] * 19 + [0.9], 10)
+    assert interval([1.0] * 20, 10)[0] > less[0]
 
 
 def test_queries_that_agree_narrow_it_and_no_further_than_all_their_hits() -> None:

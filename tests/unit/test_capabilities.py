@@ -32,6 +32,7 @@ def test_the_capabilities_are_those_of_the_design() -> None:
         "min_recall",
         "max_k",
         "vector_error",
+        "settling_seconds",
         "metrics",
     }
 

@@ -66,7 +66,12 @@ class DynamoVectorIndex(EmbeddingTableIndex):
         **settings: Unpack[StoreSettings],
     ) -> None:
         options = options or VectorOptions()
-        self._capabilities = replace(self.CAPABILITIES, strong_reads=options.strong_reads)
+        self._capabilities = replace(
+            self.CAPABILITIES,
+            strong_reads=options.strong_reads,
+            # The second in which it was written counts as a whole.
+            settling_seconds=options.lag_seconds + 1 if options.strong_reads else 0,
+        )
         super().__init__(spec, **settings)
         for module in DRIVERS:
             require(module, extra="dynamodb", needed_by=_SCHEME)

@@ -136,3 +136,12 @@ def test_a_service_without_vector_indexes_is_no_place_for_one(
 def test_options_out_of_bounds_are_refused(given: dict[str, Any], fault: str) -> None:
     with pytest.raises(InvalidInputError, match=fault):
         VectorOptions(**given)
+
+
+@pytest.mark.parametrize(("strong", "seconds"), [(True, 31), (False, 0)])
+def test_strong_searches_cost_more_until_the_index_shows_a_write(
+    *, strong: bool, seconds: float
+) -> None:
+    options = VectorOptions(region="eu-west-1", lag_seconds=30, strong_reads=strong)
+    with DynamoVectorIndex("p-", spec_of("cosine"), options) as index:
+        assert index.capabilities.settling_seconds == seconds
