@@ -469,6 +469,7 @@ class _Report:
                 for load in self._capacity.loads
                 if load.room < math.inf
             ],
+            keys=2,
         )
         for warning in self._capacity.warnings:
             out.line(f"warning: {warning}", style="yellow")
