@@ -119,7 +119,11 @@ def cost(
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option("--host", metavar="TYPE", help="With a machine for embedded stores."),
+        typer.Option(
+            "--host",
+            metavar="TYPE",
+            help="With machines for embedded stores, as many as they need.",
+        ),
     ] = None,
     prices: Annotated[
         Path | None,
@@ -494,7 +498,7 @@ def _named(configuration: Configuration) -> Iterator[str]:
         cache = configuration.cache
         yield f"a cache on {cache.node} that answers {cache.hit_rate:.0%} of what it can"
     for name in configuration.machines:
-        yield f"a machine, {name}"
+        yield f"on {name}"
 
 
 def _plain(configuration: Configuration) -> dict[str, Any]:
