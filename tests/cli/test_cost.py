@@ -149,6 +149,21 @@ def test_a_configuration_is_priced_as_it_stands(run: Run, folder: Path) -> None:
     assert document["workload"]["retention_days"] == 9
 
 
+def test_what_costs_least_follows_from_the_amounts(run: Run) -> None:
+    """With few users whole units and blocks are dearer than the shares of the table say."""
+    few = run("cost", STORE, *SMALL)
+    (said,) = (line for line in few.out.splitlines() if "costs least" in line)
+    totals = run("cost", STORE, *SMALL, "--json").json["by_billing"]
+    assert min(totals, key=totals.get) == "on-demand"
+    assert "17.5% of it is used on the mean. Here on-demand costs least. That is above the " in said
+    assert "shares of reserved-1y and reserved-3y, which would be cheaper" in said
+    many = ("cost", STORE, *SMALL, "--users", 1_000_000)
+    (said,) = (line for line in run(*many).out.splitlines() if "costs least" in line)
+    totals = run(*many, "--json").json["by_billing"]
+    assert min(totals, key=totals.get) == "reserved-3y"
+    assert said.endswith("Here reserved-3y costs least.")
+
+
 def test_an_index_alone_is_priced_alone(run: Run) -> None:
     document = run("cost", "--url", "lsh+dynamodb://mine-", *SMALL, "--json").json
     assert document["configuration"]["urls"] == ["lsh+dynamodb://mine-"]
