@@ -263,10 +263,10 @@ def test_secrets_are_not_shown(run: Run, folder: Path) -> None:
     assert shown["url"] == "secretive://***@host/x"
     assert (shown["token"], shown["endpoint"], shown["shards"]) == ("***", "http://***@host", "3")
     (folder / "ialstore.toml").unlink()
-    options = "token=hunter2&mode=fast&region=eu-west-1&shards=3&x=${HOME}"
+    query = "token=hunter2&mode=fast&region=eu-west-1&shards=3&x=${HOME}"
     escaped = "endpoint=http%3A%2F%2Fuser%3Ahunter2%40host%3A8000"
     with_options = run(
-        "config", "check", "--url", f"secretive://host/x?{options}&{escaped}", "--json"
+        "config", "check", "--url", f"secretive://host/x?{query}&{escaped}", "--json"
     )
     assert with_options.json["conversation"]["url"] == (
         "secretive://host/x?token=***&mode=fast&region=eu-west-1&shards=3&x=***"
