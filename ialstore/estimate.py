@@ -46,6 +46,7 @@ _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _FAR: Final = 36_500
 """Days after which samples expire: only that they do is of interest."""
 _MOST: Final = 10_000.0
+_MINUTES_PER_DAY: Final = 1440
 _NONE: Final[Mapping[str, float]] = {}
 _LIMITS: Final = {
     "users": (1, 1e10),
@@ -136,6 +137,12 @@ class Workload:
     def hits(self) -> int:
         """Hits that the context engine asks for."""
         return self.memories + self.recent_messages if self.memories else 0
+
+    @property
+    def share_at_once(self) -> float:
+        """Share of the users who are in a session at the same time, in the busiest hour."""
+        minutes = self.sessions_per_day * self.session_minutes * self.peak_factor
+        return min(1.0, minutes / _MINUTES_PER_DAY)
 
     def kept_days(self, age_days: float) -> float:
         """Return how many days of messages there are, so many days after the start."""
@@ -233,6 +240,8 @@ class Estimate:
         partitions: that may become hot.
         machines: how many of which, by their name in the table of prices.
         memory: that machines have to offer.
+        held_bytes_per_user: that the application's own process has in memory, of a user who is in
+            a session, at the age that was asked for.
         expired_per_day: items that time to live deletes, for each user.
         is_on_demand_only: whether capacity can't be provisioned.
         recovers: whether point-in-time recovery is on.
@@ -244,6 +253,7 @@ class Estimate:
     partitions: tuple[Partition, ...] = ()
     machines: Mapping[str, float] = field(default_factory=lambda: _NONE)
     memory: tuple[Memory, ...] = ()
+    held_bytes_per_user: float = 0.0
     expired_per_day: float = 0.0
     is_on_demand_only: bool = False
     recovers: bool = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -157,10 +157,14 @@ class StoreURL:
         return self.path[1:]
 
 
-def redact_url(text: str) -> str:
+def redact_url(text: str, *, shown: Callable[[str, str], str] = lambda _key, _value: "***") -> str:
     """Return a URL as it may be shown, on one line: no user info, no values of options.
 
     A text that is no URL is treated like one, because a secret may be in it all the same.
+
+    Args:
+        text: the URL.
+        shown: returns what to show of the value of an option, both as they stand in the URL.
     """
     scheme, colon, rest = text.partition(":")
     if _SCHEME.fullmatch(scheme.lower()) is None:
@@ -172,7 +176,9 @@ def redact_url(text: str) -> str:
     rest, fragment, _ = rest.partition("#")
     rest, question, query = rest.partition("?")
     pairs = [pair.partition("=") for pair in query.split("&")]
-    options = "&".join(f"{key}=***" if equals else "***" for key, equals, _ in pairs)
+    options = "&".join(
+        f"{key}={shown(key, value)}" if equals else "***" for key, equals, value in pairs
+    )
     return _printable(
         f"{scheme}{colon}{slashes}{'***@' if at else ''}{rest}"
         f"{question}{options if question else ''}{'#***' if fragment else ''}"

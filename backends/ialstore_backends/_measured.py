@@ -1,4 +1,4 @@
-"""What embedded stores take of a disk: found by filling one in a scratch folder."""
+"""What embedded stores take of a disk and of memory: found by filling one in a scratch folder."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ def estimate_conversations(
     """
     messages = [sample_message(workload, number) for number in range(_SIZES[-1])]
 
-    def load(path: Path, first: int, end: int) -> None:
+    def load(path: Path, first: int, end: int) -> int:
         with opened(path) as store:
             store.setup()
             store.bulk_load(messages[first:end])
+        return 0
 
     return _estimate("conversations", load, workload, age_days)
 
@@ -45,7 +46,10 @@ def estimate_conversations(
 def estimate_vectors(
     opened: Callable[[Path], VectorIndex], workload: Workload, age_days: float
 ) -> Estimate:
-    """Return the disk that vectors of this age take; see ``estimate_conversations``."""
+    """Return the disk and the memory that vectors of this age take.
+
+    See ``estimate_conversations``.
+    """
     records = sample_records(
         _SIZES[-1],
         workload.dimension,
@@ -53,24 +57,30 @@ def estimate_vectors(
         is_kept=workload.retention_days is None,
     )
 
-    def load(path: Path, first: int, end: int) -> None:
+    def load(path: Path, first: int, end: int) -> int:
         with opened(path) as index:
             index.setup()
             index.bulk_load(("user", record) for record in records[first:end])
+            index.search("user", records[0].vector, k=1)  # holds them from now on
+            return index.held_bytes
 
     return _estimate("vectors", load, workload, age_days)
 
 
 def _estimate(
-    name: str, load: Callable[[Path, int, int], None], workload: Workload, age_days: float
+    name: str, load: Callable[[Path, int, int], int], workload: Workload, age_days: float
 ) -> Estimate:
     sizes: list[int] = []
+    held: list[int] = []
     with TemporaryDirectory() as folder:
         first = 0
         for end in _SIZES:
-            load(Path(folder, _PATH), first, end)
+            held.append(load(Path(folder, _PATH), first, end))
             sizes.append(sum(one.stat().st_size for one in Path(folder).rglob("*")))
             first = end
-    each = (sizes[1] - sizes[0]) / (_SIZES[1] - _SIZES[0])
+    each, each_held = ((now - before) / (_SIZES[1] - _SIZES[0]) for before, now in (sizes, held))
     count = workload.messages_per_day * workload.kept_days(age_days)
-    return Estimate(stored=(Stored(f"disk, {name}", count * each, _PRICE),))
+    return Estimate(
+        stored=(Stored(f"disk, {name}", count * each, _PRICE),),
+        held_bytes_per_user=count * each_held,
+    )

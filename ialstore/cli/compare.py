@@ -317,7 +317,7 @@ def _show(out: Output, report: Report) -> None:
         out.line(sentence)
     for table in report.tables:
         out.heading(table.title)
-        out.table(table.columns, table.rows)
+        out.table(table.columns, table.rows, keys=table.keys)
     out.heading("What to know")
     for note in report.notes:
         out.line(note)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from ialstore.cli.common import Common
 from ialstore.cli.text import dump_json
+from ialstore.registry import find
 from ialstore.url import redact_url
 
 if TYPE_CHECKING:
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["check_config"]
 
 _HARMLESS: Final = re.compile(r"true|false|[0-9]{1,6}(\.[0-9]{1,6})?")
-"""Values of options that can be shown; any other may be a secret."""
+"""Values of options that can be shown, whatever the option."""
+_NO_SECRETS: Final = frozenset({"analyzer", "encoding", "model", "profile", "region"})
+"""Options whose values can be shown, beside those that take one of a few words."""
 
 
 def check_config(common: Common) -> None:
@@ -62,7 +66,7 @@ def _conversation(config: Config) -> dict[str, Any]:
     from ialstore.config import open_store
 
     with open_store(config):
-        return _section(config.conversation)
+        return _section("conversation", config.conversation)
 
 
 def _vector(config: Config, embedder: Embedder) -> dict[str, Any]:
@@ -73,7 +77,7 @@ def _vector(config: Config, embedder: Embedder) -> dict[str, Any]:
         return {"url": None}
     spec = IndexSpec(embedder.dimension, config.vector.metric, embedder.model)
     with open_index(config, spec):
-        return {**_section(config.vector), **asdict(spec)}
+        return {**_section("vector", config.vector), **asdict(spec)}
 
 
 def _embedder(config: Config, embedder: Embedder) -> dict[str, Any]:
@@ -93,14 +97,25 @@ def _context(config: Config) -> dict[str, Any]:
     return {**asdict(section), "token_counter": _wrapper(section.token_counter)}
 
 
-def _section(section: ConversationSection) -> dict[str, Any]:
+def _section(kind: str, section: ConversationSection) -> dict[str, Any]:
+    open_ones = _NO_SECRETS | _choices(kind, section.url)
     return {
-        "url": redact_url(section.url),
+        "url": redact_url(
+            section.url, shown=lambda key, value: str(_value(key, unquote(value), open_ones))
+        ),
         "wrap": [_wrapper(one) for one in section.wrap],
         "timeout_seconds": section.timeout_seconds,
         "retention_days": section.retention_days,
-        **_harmless(section.options),
+        **_harmless(section.options, open_ones),
     }
+
+
+def _choices(kind: str, url: str) -> frozenset[str]:
+    """Return the options of a store that take one of a few words."""
+    options = find(kind, url.partition(":")[0].lower()).OPTIONS
+    if options is None:
+        return frozenset()
+    return frozenset(one.name for one in fields(options) if "Literal" in str(one.type))
 
 
 def _wrapper(entry: str | dict[str, Any]) -> str | dict[str, Any]:
@@ -109,13 +124,16 @@ def _wrapper(entry: str | dict[str, Any]) -> str | dict[str, Any]:
     return {"use": entry["use"], **_harmless({k: v for k, v in entry.items() if k != "use"})}
 
 
-def _harmless(options: Mapping[str, Any]) -> dict[str, Any]:
+def _harmless(
+    options: Mapping[str, Any], open_ones: frozenset[str] = _NO_SECRETS
+) -> dict[str, Any]:
     """Return options with the values hidden that may be secrets."""
-    return {
-        key: value
-        if isinstance(value, int | float) or _HARMLESS.fullmatch(str(value))
-        else redact_url(value)
-        if isinstance(value, str) and "://" in value
-        else "***"
-        for key, value in options.items()
-    }
+    return {key: _value(key, value, open_ones) for key, value in options.items()}
+
+
+def _value(key: str, value: Any, open_ones: frozenset[str]) -> Any:
+    if isinstance(value, int | float) or _HARMLESS.fullmatch(str(value)):
+        return value
+    if isinstance(value, str) and "://" in value:
+        return redact_url(value)
+    return value if key in open_ones else "***"

@@ -16,6 +16,8 @@ from ialstore.errors import ConfigurationError, InvalidInputError
 from ialstore.estimate import Workload
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ialstore.cli.output import Output
     from ialstore.config import Config
     from ialstore.costing import Configuration, Part, Pricer
@@ -119,7 +121,11 @@ def cost(
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option("--host", metavar="TYPE", help="With a machine for embedded stores."),
+        typer.Option(
+            "--host",
+            metavar="TYPE",
+            help="With machines for embedded stores, as many as they need.",
+        ),
     ] = None,
     prices: Annotated[
         Path | None,
@@ -441,8 +447,8 @@ class _Report:
         out.line(
             "Capacity is planned so that the peak uses "
             f"{TARGET_UTILIZATION:.0%} of it; at {factor:g} times the mean, "
-            f"{TARGET_UTILIZATION / factor:.1%} of it is used on the mean. It is cheaper than "
-            "requests where that is above the shares of the table."
+            f"{TARGET_UTILIZATION / factor:.1%} of it is used on the mean. "
+            f"{_least(self._by_billing(), even, TARGET_UTILIZATION / factor)}"
         )
 
     def _show_capacity(self, out: Output) -> None:
@@ -469,6 +475,7 @@ class _Report:
                 for load in self._capacity.loads
                 if load.room < math.inf
             ],
+            keys=2,
         )
         for warning in self._capacity.warnings:
             out.line(f"warning: {warning}", style="yellow")
@@ -486,6 +493,32 @@ class _Report:
                 out.line(f"  {line}")
 
 
+def _least(
+    totals: Mapping[Billing, float], even: Mapping[Billing, Mapping[str, float]], used: float
+) -> str:
+    """Return which billing costs least, and why that is not what the break-evens say.
+
+    Args:
+        totals: of a month.
+        even: shares of reads and writes above which capacity is cheaper than requests.
+        used: share of the capacity on the mean.
+    """
+    least = min(totals, key=lambda one: totals[one])
+    text = f"Here {least} costs least."
+    dearer = [
+        billing
+        for billing, shares in even.items()
+        if used > max(shares.values()) and totals[billing] > totals[Billing.ON_DEMAND]
+    ]
+    if not dearer:
+        return text
+    return (
+        f"{text} That is above the shares of {' and '.join(dearer)}, which would be cheaper than "
+        "requests if more were used: capacity comes in whole units of each table and index, and "
+        "is reserved in blocks of 100."
+    )
+
+
 def _named(configuration: Configuration) -> Iterator[str]:
     yield from dict.fromkeys(part.shown() for part in configuration.parts)  # store and index
     yield f"billing {configuration.billing}"
@@ -493,7 +526,7 @@ def _named(configuration: Configuration) -> Iterator[str]:
         cache = configuration.cache
         yield f"a cache on {cache.node} that answers {cache.hit_rate:.0%} of what it can"
     for name in configuration.machines:
-        yield f"a machine, {name}"
+        yield f"on {name}"
 
 
 def _plain(configuration: Configuration) -> dict[str, Any]:

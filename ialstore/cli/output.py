@@ -11,6 +11,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import (
@@ -38,6 +39,11 @@ __all__ = ["Output"]
 
 _UNLIMITED: Final = 1_000_000
 """Columns of a pipe: nothing is wrapped or cut there."""
+
+_GAP: Final = 2
+"""Columns of a terminal between two of a table."""
+_TEXT_WIDTH: Final = 24
+"""Columns of a terminal below which a text of a table is not broken."""
 
 
 class Output:
@@ -93,20 +99,42 @@ class Output:
         """Write a text that may have many lines, indented."""
         self._print(Padding(Text(printable(text)), (0, 0, 0, indent), expand=False))
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Write a table; numbers stand on the right where the heading starts with ``#``."""
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for column in columns:
-            right = column.startswith("#")
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, keys: int = 1
+    ) -> None:
+        """Write a table; numbers stand on the right where the heading starts with ``#``.
+
+        Args:
+            columns: headings.
+            rows: cells.
+            keys: columns that say what a row is about. Where not all others fit on a terminal,
+                more tables follow, each with these columns and with others.
+        """
+        cells = [[in_line(cell) for cell in row] for row in rows]
+        widths = [
+            max(cell_len(one) for one in (columns[place].removeprefix("#"), *column))
+            for place, column in enumerate([[row[i] for row in cells] for i in range(len(columns))])
+        ]
+        for number, places in enumerate(_fitting(columns, widths, keys, self._out.width)):
+            if number:
+                self._print()
+            self._print(self._table(columns, cells, places))
+
+    def _table(
+        self, columns: Sequence[str], cells: Sequence[Sequence[str]], places: Sequence[int]
+    ) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+        for place in places:
+            is_number = columns[place].startswith("#")
             table.add_column(
-                Text(column.removeprefix("#")),
-                justify="right" if right else "left",
+                Text(columns[place].removeprefix("#")),
+                justify="right" if is_number else "left",
                 overflow="fold",
-                no_wrap=not self.is_terminal,
+                no_wrap=is_number or not self.is_terminal,
             )
-        for row in rows:
-            table.add_row(*(Text(in_line(cell)) for cell in row))
-        self._print(table)
+        for row in cells:
+            table.add_row(*(Text(row[place]) for place in places))
+        return table
 
     def _print(self, *shown: RenderableType, soft_wrap: bool = False) -> None:
         self._begun = True
@@ -178,6 +206,27 @@ def _console(stream: TextIO) -> Console:
         highlight=False,
         color_system=None if os.environ.get("NO_COLOR") else "auto",
     )
+
+
+def _fitting(
+    columns: Sequence[str], widths: Sequence[int], keys: int, room: int
+) -> list[list[int]]:
+    """Return the columns of each table of those into which a wide one is divided.
+
+    A number is shown whole; a text may take several lines, if they are not too short.
+    """
+    needed = [
+        (width if column.startswith("#") else min(width, _TEXT_WIDTH)) + _GAP
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    first = list(range(keys))
+    tables = [first.copy()]
+    for place in range(keys, len(columns)):
+        taken = sum(needed[one] for one in tables[-1])
+        if len(tables[-1]) > keys and taken + needed[place] - _GAP > room:
+            tables.append(first.copy())
+        tables[-1].append(place)
+    return tables
 
 
 def _reconfigure(**settings: str) -> None:

@@ -47,9 +47,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; columns of numbers begin with ``#``."""
+    """A table; columns of numbers begin with ``#``, and the first ``keys`` say what a row is of."""
 
     title: str
+    keys: int
     columns: list[str]
     rows: list[list[str]]
 
@@ -92,7 +93,10 @@ class Report:
                 for point in one.points
             ],
             "costs": [{**asdict(one), "month": one.month} for one in self.costs],
-            "tables": [asdict(one) for one in self.tables],
+            "tables": [
+                {"title": one.title, "columns": one.columns, "rows": one.rows}
+                for one in self.tables
+            ],
             "notes": list(self.notes),
         }
 
@@ -143,6 +147,7 @@ def _plain(point: Point) -> dict[str, Any]:
 def _searches(found: Sequence[Figures], ks: Sequence[int]) -> Table:
     return Table(
         "Searches",
+        3,
         [
             "index",
             "#vectors",
@@ -191,6 +196,7 @@ def _latency(latency: Latency) -> list[str]:
 def _writes(found: Sequence[Figures]) -> Table:
     return Table(
         "Writes and room",
+        2,
         [
             "index",
             "#vectors",
@@ -239,6 +245,7 @@ def _room(count: int | None, sign: str = "") -> str:
 def _costs(costs: Sequence[Cost], currency: str) -> Table:
     return Table(
         f"Cost, {currency}",
+        2,
         [
             "index",
             "#vectors",

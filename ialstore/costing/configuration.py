@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,7 @@ _CACHED_MESSAGES: Final = 50
 _CACHED_OVERHEAD: Final = 400
 """Bytes beside the text of a cached message, about."""
 _USABLE: Final = 0.75
-"""Of a cache node's memory: the rest is kept for the service."""
+"""Of a machine's memory: the rest is kept for the service, or for the system and the program."""
 _GIB: Final = 1 << 30
 
 
@@ -138,8 +139,11 @@ class Pricer:
         if cache is not None:
             found = [_behind(cache, one) for one in found]
             found.append(Estimate(machines={f"elasticache.{cache.node}": 1}))
+        held = self._held_bytes(found)
         if configuration.machines:
-            found.append(Estimate(machines=configuration.machines))
+            found.append(self._hosts(configuration.machines, held))
+        elif held:
+            found.append(Estimate(notes=(f"{self._about(held)}: --host prices machines",)))
         return found
 
     def bill(self, configuration: Configuration) -> Bill:
@@ -171,6 +175,35 @@ class Pricer:
                 return Cache(node, hit_rate)
         raise ConfigurationError(
             f"{self.prices.origin}: no node of elasticache holds {needed / _GIB:,.0f} GiB"
+        )
+
+    def _hosts(self, machines: Mapping[str, float], held: float) -> Estimate:
+        """Return machines: so many that their memory holds what is searched at the same time."""
+        counts: dict[str, float] = {}
+        notes: list[str] = []
+        for name, least in machines.items():
+            self.prices.of(name)  # says what the table lacks
+            counts[name] = least
+            if held:
+                memory = self.prices.memory_gib(name)
+                counts[name] = max(least, math.ceil(held / (memory * _GIB * _USABLE)))
+                notes.append(
+                    f"{counts[name]:,.0f} of {name}, {memory:g} GiB each, filled to {_USABLE:.0%}: "
+                    f"{self._about(held)}"
+                    + ("; users are divided among them" if counts[name] > 1 else "")
+                )
+        return Estimate(machines=counts, notes=tuple(notes))
+
+    def _held_bytes(self, estimates: Iterable[Estimate]) -> float:
+        """Return the bytes that embedded indexes have in memory in the busiest hour."""
+        each = math.fsum(one.held_bytes_per_user for one in estimates)
+        return each * self.workload.users * self.workload.share_at_once
+
+    def _about(self, held: float) -> str:
+        share = self.workload.share_at_once
+        return (
+            f"embedded indexes have {held / _GIB:,.1f} GiB in memory for the {share:.1%} of the "
+            "users who are in a session at once in the busiest hour"
         )
 
     def _estimate(self, part: Part) -> Estimate:

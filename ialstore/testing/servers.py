@@ -19,14 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
 import pytest
 
-from ialstore.errors import ConfigurationError, UnavailableError
+from ialstore.errors import ConfigurationError, IalStoreError, UnavailableError
 from ialstore.testing import opensearch_server
 from ialstore.testing.fetching import copy_from_maven, run
 from ialstore.url import closest
@@ -59,6 +59,8 @@ class ServerKind:
         fetch: puts it into a folder; run once.
         lack: returns what that folder lacks, or an empty text.
         command: returns the command line for a folder and a port.
+        url: to try it with; ``{port}`` in it is its port.
+        environ: what that needs of the environment.
     """
 
     name: str
@@ -67,6 +69,8 @@ class ServerKind:
     fetch: Callable[[Path], None]
     lack: Callable[[Path], str]
     command: Callable[[Path, int], list[str]]
+    url: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def folder(self) -> Path:
@@ -110,6 +114,10 @@ class RunningServer:
     def pid(self) -> int:
         """Of its process."""
         return self._process.pid
+
+    def wait(self) -> None:
+        """Wait until it ends by itself."""
+        self._process.wait()
 
     def pause(self) -> None:
         """Let it hang: it accepts connections and answers nothing."""
@@ -219,22 +227,26 @@ def find(name: str) -> ServerKind:
 
 
 @contextmanager
-def start(name: str, *args: str) -> Generator[RunningServer]:
-    """Start a server on a free port of 127.0.0.1; it ends with the block.
+def start(name: str, *args: str, port: int | None = None) -> Generator[RunningServer]:
+    """Start a server on 127.0.0.1; it ends with the block.
 
     Args:
         name: of the kind.
         args: further ones of its command line; ``{port}`` in them is its port.
+        port: a free one by default.
 
     Raises:
-        ConfigurationError: there is no such server, or it is not fetched; says what to do.
+        ConfigurationError: there is no such server, it is not fetched, or another program listens
+            on the port; says what to do.
         UnavailableError: it did not start; shows the end of what it printed.
     """
     kind = find(name)
     if lack := kind.missing():
         raise ConfigurationError(lack)
+    if port is not None and _answers(port):
+        raise ConfigurationError(f"another program listens on port {port}; name another one")
     with tempfile.TemporaryDirectory(prefix=f"ialstore-{name}-") as scratch:
-        server = RunningServer(kind, free_port(), Path(scratch), args)
+        server = RunningServer(kind, port or free_port(), Path(scratch), args)
         try:
             yield server
         finally:
@@ -263,16 +275,22 @@ def free_port() -> int:
     return port
 
 
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
 def _await_port(
     kind: ServerKind, process: subprocess.Popen[bytes], port: int, log: IO[bytes]
 ) -> None:
     ends_at = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < ends_at:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1):
-                return
-        except OSError:
-            time.sleep(_POLL_SECONDS)
+        if _answers(port):
+            return
+        time.sleep(_POLL_SECONDS)
     log.seek(0)
     printed = log.read()[-2000:].decode(errors="replace")
     raise UnavailableError(f"{kind.name} did not start on port {port}; it printed: {printed}")
@@ -358,6 +376,10 @@ _DYNAMODB_LOCAL: Final = "3.1.0"
 _DYNOXIDE: Final = "3.2.0"
 _REDIS_PACKAGES: Final = ("redis-server", "redis-tools", "libatomic1", "libjemalloc2", "liblzf1")
 
+_DYNAMODB_URL: Final = "dynamodb://app-?region=us-east-1&endpoint=http://127.0.0.1:{port}"
+_AWS: Final = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+"""The emulators take any credentials, and none is not enough."""
+
 SERVERS: Final = (
     ServerKind(
         "dynamodb-local",
@@ -366,8 +388,19 @@ SERVERS: Final = (
         _fetch_dynamodb_local,
         _lack_of_dynamodb_local,
         _dynamodb_local,
+        _DYNAMODB_URL,
+        _AWS,
     ),
-    ServerKind("dynoxide", ("cargo",), (), _fetch_dynoxide, _lack_of_dynoxide, _dynoxide),
+    ServerKind(
+        "dynoxide",
+        ("cargo",),
+        (),
+        _fetch_dynoxide,
+        _lack_of_dynoxide,
+        _dynoxide,
+        _DYNAMODB_URL,
+        _AWS,
+    ),
     ServerKind(
         "opensearch",
         ("mvn", "javac"),
@@ -375,20 +408,36 @@ SERVERS: Final = (
         opensearch_server.fetch,
         opensearch_server.lack,
         opensearch_server.command,
+        "opensearch+http://127.0.0.1:{port}/memories?replicas=0",
     ),
-    ServerKind("redis", ("apt-get", "dpkg-deb"), (), _fetch_redis, _lack_of_redis, _redis),
+    ServerKind(
+        "redis",
+        ("apt-get", "dpkg-deb"),
+        (),
+        _fetch_redis,
+        _lack_of_redis,
+        _redis,
+        "redis://127.0.0.1:{port}/0",
+    ),
 )
 """Sorted by name."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Fetch servers, or list them; exits with 1 where one could not be had."""
+    """Fetch servers, list them, or run one; exits with 1 where one could not be had."""
     parser = argparse.ArgumentParser(
         prog="python -m ialstore.testing.servers", description="The servers that tests use."
     )
-    parser.add_argument("command", choices=["fetch", "list"])
-    parser.add_argument("names", nargs="*", help="all of them by default")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in ("fetch", "list"):
+        several = commands.add_parser(command)
+        several.add_argument("names", nargs="*", help="all of them by default")
+    one = commands.add_parser("run", help="start one, until Ctrl-C")
+    one.add_argument("name")
+    one.add_argument("--port", type=int, help="a free one by default")
     given = parser.parse_args(args)
+    if given.command == "run":
+        return _run(given.name, given.port)
     kinds = [find(name) for name in given.names] or list(SERVERS)
     failed = False
     for kind in kinds:
@@ -398,6 +447,28 @@ def main(args: Sequence[str] | None = None) -> int:
         failed = failed or bool(lack)
         sys.stdout.write(f"{lack or f'{kind.name}: ready'}\n")
     return int(failed)
+
+
+def _run(name: str, port: int | None) -> int:
+    """Run a server until this process is interrupted or terminated, and say how to reach it."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt), start(name, port=port) as server:
+            kind = find(name)
+            sys.stdout.write(f"{name} listens on 127.0.0.1:{server.port}; Ctrl-C ends it\n")
+            for key, value in kind.environ.items():
+                sys.stdout.write(f"export {key}={value}\n")
+            sys.stdout.write(f"{kind.url.format(port=server.port)}\n")
+            sys.stdout.flush()
+            server.wait()
+            sys.stderr.write(f"{name} ended by itself\n")
+            return 1
+    except IalStoreError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
 
 
 def _fetch(kind: ServerKind) -> None:

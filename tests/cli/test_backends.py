@@ -201,7 +201,7 @@ def test_what_is_in_effect_is_shown(run: Run, folder: Path) -> None:
     assert document["vector"]["metric"] == "cosine"
     assert document["embedder"] == {"use": "hashing", "dimension": 64, "model": "hashing-64-v1"}
     assert document["context"]["max_tokens"] == 500
-    assert document["context"]["token_counter"] == {"use": "tiktoken", "encoding": "***"}
+    assert document["context"]["token_counter"] == {"use": "tiktoken", "encoding": "cl100k_base"}
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_fault_is_named_with_what_was_meant(
 
 def test_secrets_are_not_shown(run: Run, folder: Path) -> None:
     from dataclasses import dataclass
-    from typing import ClassVar, Self
+    from typing import ClassVar, Literal, Self
 
     from ialstore.registry import register
     from ialstore_backends.memory import MemoryConversationStore
@@ -241,6 +241,7 @@ def test_secrets_are_not_shown(run: Run, folder: Path) -> None:
         token: str = ""
         endpoint: str = ""
         shards: int = 1
+        mode: Literal["fast", "safe"] = "safe"
 
     class Secretive(MemoryConversationStore):
         OPTIONS: ClassVar[type[Any] | None] = Options
@@ -261,3 +262,13 @@ def test_secrets_are_not_shown(run: Run, folder: Path) -> None:
     shown = result.json["conversation"]
     assert shown["url"] == "secretive://***@host/x"
     assert (shown["token"], shown["endpoint"], shown["shards"]) == ("***", "http://***@host", "3")
+    (folder / "ialstore.toml").unlink()
+    query = "token=hunter2&mode=fast&region=eu-west-1&shards=3&x=${HOME}"
+    escaped = "endpoint=http%3A%2F%2Fuser%3Ahunter2%40host%3A8000"
+    with_options = run(
+        "config", "check", "--url", f"secretive://host/x?{query}&{escaped}", "--json"
+    )
+    assert with_options.json["conversation"]["url"] == (
+        "secretive://host/x?token=***&mode=fast&region=eu-west-1&shards=3&x=***"
+        "&endpoint=http://***@host:8000"
+    )

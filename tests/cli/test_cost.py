@@ -149,6 +149,21 @@ def test_a_configuration_is_priced_as_it_stands(run: Run, folder: Path) -> None:
     assert document["workload"]["retention_days"] == 9
 
 
+def test_what_costs_least_follows_from_the_amounts(run: Run) -> None:
+    """With few users whole units and blocks are dearer than the shares of the table say."""
+    few = run("cost", STORE, *SMALL)
+    (said,) = (line for line in few.out.splitlines() if "costs least" in line)
+    totals = run("cost", STORE, *SMALL, "--json").json["by_billing"]
+    assert min(totals, key=totals.get) == "on-demand"
+    assert "17.5% of it is used on the mean. Here on-demand costs least. That is above the " in said
+    assert "shares of reserved-1y and reserved-3y, which would be cheaper" in said
+    many = ("cost", STORE, *SMALL, "--users", 1_000_000)
+    (said,) = (line for line in run(*many).out.splitlines() if "costs least" in line)
+    totals = run(*many, "--json").json["by_billing"]
+    assert min(totals, key=totals.get) == "reserved-3y"
+    assert said.endswith("Here reserved-3y costs least.")
+
+
 def test_an_index_alone_is_priced_alone(run: Run) -> None:
     document = run("cost", "--url", "lsh+dynamodb://mine-", *SMALL, "--json").json
     assert document["configuration"]["urls"] == ["lsh+dynamodb://mine-"]
@@ -158,10 +173,28 @@ def test_an_embedded_store_takes_disk_and_a_machine(run: Run) -> None:
     result = run("cost", "sqlite:///x.db", *SMALL, "--host", "t4g.small")
     assert result.code == 0, result.err
     assert "disk, conversations" in result.out
-    assert "a machine, hosts.t4g.small" in result.out
+    assert "\non hosts.t4g.small\n" in result.out
     assert "What a change would do" not in result.out
     document = run("cost", "sqlite:///x.db", *SMALL, "--json").json
     assert (document["by_billing"], document["break_even"]) == ({}, {})
+
+
+def test_machines_are_as_many_as_hold_what_is_searched_at_once(run: Run) -> None:
+    """2 sessions of 30 minutes a day, 4 times as many in the busiest hour: a sixth of the users."""
+    asked = ("cost", "sqlite:///x.db", "--users", 10_000, "--dimension", 384)
+    document = run(*asked, "--host", "t4g.small", "--json").json
+    (machines,) = (one for one in document["lines"] if one["component"] == "machines")
+    (note,) = document["notes"]
+    assert note.startswith(f"{machines['quantity']:,.0f} of hosts.t4g.small, 2 GiB each, ")
+    assert "for the 16.7% of the users" in note
+    assert note.endswith("users are divided among them")
+    vectors = 10_000 / 6 * 2 * 20 * 365
+    assert 384 * 4 < machines["quantity"] * 1.5 * 2**30 / vectors < 384 * 4 + 2000
+    few = run("cost", "sqlite:///x.db", *SMALL, "--host", "t4g.small", "--json").json
+    assert [one["quantity"] for one in few["lines"] if one["component"] == "machines"] == [1]
+    assert "divided" not in few["notes"][0]
+    (note,) = run(*asked, "--json").json["notes"]
+    assert note.endswith("in the busiest hour: --host prices machines")
 
 
 def test_what_nothing_is_known_of_is_to_be_filled_in(run: Run) -> None:

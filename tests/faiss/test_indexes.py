@@ -257,7 +257,7 @@ def test_vectors_beyond_the_squares_of_float32_are_searched_exactly(
 
 def test_large_storage_is_kept_on_the_disk(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The vectors themselves take no memory of the process then, and no name in the folder."""
-    monkeypatch.setattr(matrix, "_ON_DISK_FROM", 20_000)
+    monkeypatch.setattr(matrix, "ON_DISK_FROM", 20_000)
     sizes = {}
     for storage in ("float32", "int8"):
         with place.open("flat" if storage == "int8" else "hnsw", storage) as index:

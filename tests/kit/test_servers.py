@@ -93,7 +93,9 @@ def offer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Serv
         runs_on: tuple[str, ...] = (),
         is_there: bool = True,
     ) -> ServerKind:
-        kind = ServerKind("listener", fetched_with, runs_on, fetch, lack, command)
+        kind = ServerKind(
+            "listener", fetched_with, runs_on, fetch, lack, command, "x://h:{port}", {"KEY": "test"}
+        )
         monkeypatch.setattr(servers, "SERVERS", (kind,))
         kind.folder.mkdir()
         if is_there:
@@ -241,6 +243,44 @@ def test_fetching_is_done_once(
         "listener: ready",
         "listener: ready",
     ]
+
+
+def test_a_server_runs_until_it_is_terminated(
+    offer: Callable[..., ServerKind],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What to export and a URL to try are printed; SIGTERM does what Ctrl-C does."""
+    offer()
+    port = servers.free_port()
+    pids: list[int] = []
+
+    def wait(server: servers.RunningServer) -> None:
+        pids.append(server.pid)
+        assert main(["run", "listener", "--port", str(port)]) == 1
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(servers.RunningServer, "wait", wait)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["run", "listener", "--port", str(port)]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        f"listener listens on 127.0.0.1:{port}; Ctrl-C ends it",
+        "export KEY=test",
+        f"x://h:{port}",
+    ]
+    assert said.err == f"another program listens on port {port}; name another one\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+def test_a_server_that_ends_by_itself_is_told_of(
+    offer: Callable[..., ServerKind], capsys: pytest.CaptureFixture[str]
+) -> None:
+    offer(program("import threading, os; threading.Timer(1, os._exit, [0]).start()"))
+    assert main(["run", "listener"]) == 1
+    assert capsys.readouterr().err == "listener ended by itself\n"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ialstore_backends.faiss.parts import Restored
     from ialstore_backends.faiss.recipes import Recipe
 
-__all__ = ["FaissMatrix"]
+__all__ = ["ON_DISK_FROM", "FaissMatrix"]
 
 _ABSORB_SECONDS: Final = 0.002
 """That a search spends on putting rows into the index, about."""
@@ -41,7 +41,7 @@ _GROWN: Final = 2  # or when there are so many times the rows that it learned fr
 _HEADROOM: Final = 1.1  # of the longest vector, for longer ones
 _MODEST: Final = 2.0**40  # longer or shorter vectors leave the range of float32 when squared
 _BYTES_BESIDE: Final = 16  # number and checksum of a row
-_ON_DISK_FROM: Final = 2**24
+ON_DISK_FROM: Final = 2**24
 """Bytes of vectors that are rather held in memory: each file takes one of the process's few."""
 _LONG_AGO: Final = int(np.iinfo(np.int64).min)
 _NEVER: Final = int(np.iinfo(np.int64).max)
@@ -220,7 +220,7 @@ class FaissMatrix(ExactMatrix):
         self._built = self._live = self._usual = None
 
     def _room(self, capacity: int) -> NDArray[np.float32]:
-        if self._recipe.keeps_rows or capacity * 4 * self._dimension < _ON_DISK_FROM:
+        if self._recipe.keeps_rows or capacity * 4 * self._dimension < ON_DISK_FROM:
             return super()._room(capacity)
         self._is_on_disk = True
         return on_disk(self._folder, self._rows, capacity)

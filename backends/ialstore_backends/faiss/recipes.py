@@ -159,6 +159,11 @@ class Recipe:
         beside = {"flat": 0, "hnsw": 8 * _LINKS + 16, "ivf": 8}[self.kind]
         return int(_BYTES[self.storage] * (dimension + 1)) + beside + 8
 
+    def file_bytes_per_vector(self, dimension: int) -> int:
+        """Return what the file of an index takes for each vector, about."""
+        vector = int(_BYTES[self.storage] * (dimension + 1)) if self._is_bare else 0
+        return self.bytes_per_vector(dimension) - vector
+
     def make(self, dimension: int, rows: NDArray[np.float32]) -> Any:
         """Return an empty index, trained with rows of this dimension."""
         lists = max(1, int(_LISTS_PER_ROOT * math.sqrt(len(rows))))
