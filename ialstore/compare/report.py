@@ -145,6 +145,7 @@ def _searches(found: Sequence[Figures], ks: Sequence[int]) -> Table:
         "Searches",
         [
             "index",
+            "enough",
             "#vectors",
             "#effort",
             *(f"#recall@{k}" for k in ks),
@@ -156,11 +157,11 @@ def _searches(found: Sequence[Figures], ks: Sequence[int]) -> Table:
             "#p95 ms",
             "#p99 ms",
             "#CPU ms",
-            "enough",
         ],
         [
             [
                 point.index,
+                "*" if point is one.chosen and one.reaches else "",
                 f"{point.vectors:,}",
                 effort_text(point.effort),
                 *_recalls(point, ks),
@@ -170,7 +171,6 @@ def _searches(found: Sequence[Figures], ks: Sequence[int]) -> Table:
                 amount(point.round_trips),
                 *_latency(point.latency),
                 amount(point.search.calls.cpu_seconds * 1000),
-                "*" if point is one.chosen and one.reaches else "",
             ]
             for one in found
             for point in one.points
