@@ -447,7 +447,7 @@ BROKEN = {
     "no list": ("a.jsonl", '{"vector": 5}', "must be rows of numbers"),
     "depths": ("a.jsonl", '{"vector": [[1], [1, 2]]}', "rows of the same length"),
     "texts": ("a.jsonl", '{"vector": ["a"]}\n{"vector": ["b"]}', "must be rows of numbers"),
-    "empty": ("a.jsonl", "", "must be rows of numbers"),
+    "empty": ("a.jsonl", "\n", "a.jsonl is empty"),
     "huge": ("a.jsonl", '{"vector": [1e300]}\n{"vector": [1]}', "must be finite as float32"),
     "one": ("a.jsonl", '{"vector": [1]}', "too few vectors to compare with in a.jsonl: 1"),
     "queries": (
@@ -524,6 +524,30 @@ def test_wrong_options_are_refused(run: Run, vectors: str, name: str) -> None:
     result = run("compare", *given, "--data", vectors)
     assert result.code == ExitCode.USAGE
     assert complaint in result.err
+
+
+def test_a_store_that_is_not_there_is_not_made(run: Run) -> None:
+    asked = ["compare", "memory:", "sqlite:///x.db", "--user", "alice", "--no-html"]
+    for where in (["--data", "sqlite:///typo.db"], ["--url", "sqlite:///typo.db"]):
+        result = run(*asked, *where)
+        assert result.code == ExitCode.USAGE
+        assert "there is no store at sqlite:///typo.db" in result.err
+    assert not Path("typo.db").exists()
+
+
+def test_the_metric_is_that_of_the_configured_indexes(run: Run, vectors: str) -> None:
+    for name in ("dot", "euclidean"):
+        text = f'[vector]\nurl = "sqlite:///{name}.db"\nmetric = "{name}"\n'
+        Path(f"{name}.toml").write_text(text)
+    asked = ["compare", "memory:", "dot.toml", "--data", vectors, *SMALL]
+    assert run(*asked).code == 0
+    assert written()["basis"]["metric"] == "dot"
+    other = run(*asked, "--metric", "cosine")
+    assert other.code == ExitCode.USAGE
+    assert "dot.toml says metric dot, and --metric is cosine" in other.err
+    differ = run(*asked, "euclidean.toml")
+    assert differ.code == ExitCode.USAGE
+    assert "euclidean.toml says metric euclidean, and dot.toml dot" in differ.err
 
 
 def test_data_has_to_be_named(run: Run) -> None:
