@@ -217,9 +217,12 @@ def compare(
         text_bytes=text_bytes,
         optimized=not no_optimize,
     )
-    journal = Journal.at(out.with_name(f"{out.name}.json"), basis, _environment())
+    environment = _environment()
+    journal = Journal.at(out.with_name(f"{out.name}.json"), basis, environment)
+    load = _load()
     with common.out.progress("comparing") as progress:
         measure(subjects, found, plan, journal, progress, say=common.out.note)
+    environment["load average"] = f"{load:.2f} to {_load():.2f}"  # a mean of the last minute
     report = make_report(journal.run, asked, table)
     document = journal.write(report.document())
     page = None if html is False else _page(common.out, report, out.with_name(f"{out.name}.html"))
@@ -350,6 +353,11 @@ def _environment() -> dict[str, str]:
         "cores": str(os.cpu_count() or "?"),
         "on": f"{datetime.now(UTC):%Y-%m-%d}",
     }
+
+
+def _load() -> float:
+    """Return how many processes want a core of this machine, a mean of the last minute."""
+    return os.getloadavg()[0]
 
 
 def _show(out: Output, report: Report) -> None:

@@ -10,7 +10,7 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -85,6 +85,13 @@ def tick(value: float, places: Sequence[float]) -> str:
     return f"{value:,.{digits}f}".rstrip("0").rstrip(".")
 
 
+def _labels(axis: Any) -> Callable[[float, object], str]:
+    def label(value: float, _: object) -> str:
+        return tick(value, axis.get_majorticklocs())
+
+    return label
+
+
 class Drawing:
     """One picture with a legend below it.
 
@@ -128,9 +135,7 @@ class Drawing:
                 is_long = math.log10(high / low) > _MANY_DECADES
                 axis.set_major_locator(LogLocator(subs=(1,) if is_long else (1, 2, 5), numticks=9))
                 axis.set_minor_formatter(NullFormatter())
-            axis.set_major_formatter(
-                FuncFormatter(lambda value, _, axis=axis: tick(value, axis.get_majorticklocs()))
-            )
+            axis.set_major_formatter(FuncFormatter(_labels(axis)))
         handles, labels = self.axes.get_legend_handles_labels()
         self._figure.legend(
             handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9

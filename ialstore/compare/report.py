@@ -297,6 +297,18 @@ def _notes(run: Run, asked: Asked, prices: Prices) -> Iterator[str]:
     )
     yield f"Prices: {prices.origin} of {prices.date}, {prices.region}, {prices.currency}."
     yield f"Measured with {_environment(run.environment)}."
+    yield from _busy(run.environment)
+
+
+def _busy(environment: Mapping[str, str]) -> Iterator[str]:
+    """Say that the machine had more to do than it has cores."""
+    loads = [float(one) for one in environment.get("load average", "0").split(" to ")]
+    cores = environment.get("cores", "?")
+    if cores.isdecimal() and max(loads) > int(cores):
+        yield (
+            f"The machine was busy: a load of {environment['load average']} with {cores} cores; latency "
+            "and CPU are not those of a machine of its own."
+        )
 
 
 def _environment(environment: Mapping[str, str]) -> str:

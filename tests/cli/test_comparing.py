@@ -98,7 +98,7 @@ def written(name: str = "comparison") -> Any:
 
 TIMINGS = {
     *("seconds", "cpu_seconds", "first_search_seconds", "process_bytes", "cores"),
-    *("p50_ms", "p95_ms", "p99_ms", "verdict", "tables"),
+    *("p50_ms", "p95_ms", "p99_ms", "verdict", "tables", "load average", "notes"),
 }
 
 
@@ -117,7 +117,9 @@ def test_it_measures_prices_and_judges(run: Run, vectors: str) -> None:
     assert result.err.strip() == "written: comparison.json"
     told = written()
     assert told["basis"]["queries"] == 6
-    assert set(told["environment"]) == {"ialstore", "Python", "numpy", "system", "cores", "on"}
+    assert set(told["environment"]) == {
+        *("ialstore", "Python", "numpy", "system", "cores", "on", "load average")
+    }
     by_place = {(one["index"], one["vectors"], one["effort"]): one for one in told["searches"]}
     assert set(by_place) == {
         *(("metered", size, effort) for size in (40, 80) for effort in (0.5, 1.0, None)),
@@ -362,6 +364,20 @@ def test_searches_are_not_measured_while_a_write_makes_them_dear(
     result = run(*asked)
     assert slept == [(61, 0)]
     assert "metered: waiting for 61 s, as searches cost more after a write" in result.err
+
+
+@pytest.mark.parametrize(("cores", "is_busy"), [(4, False), (3, True), (None, False)])
+def test_a_machine_that_is_busy_is_told(
+    run: Run, vectors: str, monkeypatch: pytest.MonkeyPatch, *, cores: int | None, is_busy: bool
+) -> None:
+    loads = iter([(1.0, 9.0, 9.0), (3.5, 9.0, 9.0)])
+    monkeypatch.setattr("os.getloadavg", lambda: next(loads))
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    asked = ["compare", "memory:", "sqlite:///x.db", "--data", vectors, *SMALL[2:]]
+    result = run(*asked, "--sizes", "20")
+    assert written()["environment"]["load average"] == "1.00 to 3.50"
+    busy = "The machine was busy: a load of 1.00 to 3.50 with 3 cores;"
+    assert (busy in result.out) == is_busy
 
 
 def test_tables_are_made_when_asked(
