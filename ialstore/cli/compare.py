@@ -356,8 +356,8 @@ def _environment() -> dict[str, str]:
 
 
 def _load() -> float:
-    """Return how many processes want a core of this machine, a mean of the last minute."""
-    return os.getloadavg()[0]
+    """Return how many processes want a core, a mean of the last minute; 0 where none tells."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def _show(out: Output, report: Report) -> None:

@@ -108,7 +108,8 @@ def _p50(point: Point) -> float:
 
 
 def _p95(point: Point) -> float:
-    return point.latency.p95_ms
+    """Return p95, or the median where so few searches don't tell it."""
+    return _p50(point) if point.latency.p95_ms is None else point.latency.p95_ms
 
 
 def _told(points: Sequence[Crossing], over: str) -> str:

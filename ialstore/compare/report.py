@@ -185,7 +185,8 @@ def _recalls(point: Point, ks: Sequence[int]) -> Iterator[str]:
 
 
 def _latency(latency: Latency) -> list[str]:
-    return [amount(one) for one in (latency.p50_ms, latency.p95_ms, latency.p99_ms)]
+    every = (latency.p50_ms, latency.p95_ms, latency.p99_ms)
+    return ["" if one is None else amount(one) for one in every]
 
 
 def _writes(found: Sequence[Figures]) -> Table:
@@ -296,8 +297,8 @@ def _notes(run: Run, asked: Asked, prices: Prices) -> Iterator[str]:
         "memory at once."
     )
     yield f"Prices: {prices.origin} of {prices.date}, {prices.region}, {prices.currency}."
-    yield f"Measured with {_environment(run.environment)}."
     yield from _busy(run.environment)
+    yield f"Measured with {_environment(run.environment)}."
 
 
 def _busy(environment: Mapping[str, str]) -> Iterator[str]:
@@ -306,8 +307,8 @@ def _busy(environment: Mapping[str, str]) -> Iterator[str]:
     cores = environment.get("cores", "?")
     if cores.isdecimal() and max(loads) > int(cores):
         yield (
-            f"The machine was busy: a load of {environment['load average']} with {cores} cores; latency "
-            "and CPU are not those of a machine of its own."
+            f"The machine was busy: a load of {environment['load average']} with {cores} cores; "
+            "latency and CPU are not those of a machine of its own."
         )
 
 

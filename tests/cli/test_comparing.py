@@ -98,7 +98,7 @@ def written(name: str = "comparison") -> Any:
 
 TIMINGS = {
     *("seconds", "cpu_seconds", "first_search_seconds", "process_bytes", "cores"),
-    *("p50_ms", "p95_ms", "p99_ms", "verdict", "tables", "load average", "notes"),
+    *("p50_ms", "p95_ms", "p99_ms", "verdict", "tables", "load average"),
 }
 
 
@@ -220,7 +220,9 @@ def test_what_was_interrupted_goes_on_where_it_was(
     metered.searches = metered.stop_at = 0
     assert run(*asked).code == 0
     assert metered.searches == whole - 7 * 3
-    assert without_timings(written()) == without_timings(written("whole"))
+    resumed, at_once = (without_timings(written(name)) for name in ("comparison", "whole"))
+    assert resumed.pop("notes")[:-1] == at_once.pop("notes")[:-1]  # the last has the load
+    assert resumed == at_once
     metered.searches = 0
     assert run(*asked, "--users", 5, "--delay", 3).code == 0
     assert metered.searches == 0

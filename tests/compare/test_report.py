@@ -40,41 +40,41 @@ GOLDEN = {
 index   enough  vectors   effort  recall@10         95 %  read units  reque\
 sts  round trips  p50 ms  p95 ms  p99 ms  CPU ms
 packed  *         1,000  default      0.970  0.950-0.990           9       \
-  3            3       4    10.8    11.8       2
+  3            3       4      12      12       2
 packed  *        10,000  default      0.960  0.940-0.980          30       \
-  3            3       4    10.8    11.8       2
+  3            3       4      12      12       2
 packed           40,000  default      0.930  0.910-0.950          90       \
-  3            3       4    10.8    11.8       2
+  3            3       4      12      12       2
 memory  *         1,000  default      1.000  0.980-1.000           0       \
-  0            0       1     2.7    2.94     0.5
+  0            0       1       3       3     0.5
 memory  *        10,000  default      1.000  0.980-1.000           0       \
-  0            0       1     2.7    2.94     0.5""",
+  0            0       1       3       3     0.5""",
     "Writes and room": """\
-index   vectors  upsert units  requests  p50 ms  p95 ms  p99 ms  delete units  load s  \
-load units      held   process       stored
-packed    1,000             2         1       5    13.5    14.7             2     1.5           \
-0       0 B  2.86 MiB   <= 977 KiB
-packed   10,000             2         1       5    13.5    14.7             2     1.5           \
-0       0 B  28.6 MiB  <= 9.54 MiB
-packed   40,000             2         1       5    13.5    14.7             2     1.5           \
-0       0 B   114 MiB  <= 38.1 MiB
-memory    1,000             0         0       2     5.4    5.88             0     1.5           \
-0  1.91 MiB  2.86 MiB      977 KiB
-memory   10,000             0         0       2     5.4    5.88             0     1.5           \
-0  19.1 MiB  28.6 MiB     9.54 MiB""",
+index   vectors  upsert units  requests  p50 ms  p95 ms  p99 ms  delete uni\
+ts  load s  load units      held   process       stored
+packed    1,000             2         1       5      15      15            \
+ 2     1.5           0       0 B  2.86 MiB   <= 977 KiB
+packed   10,000             2         1       5      15      15            \
+ 2     1.5           0       0 B  28.6 MiB  <= 9.54 MiB
+packed   40,000             2         1       5      15      15            \
+ 2     1.5           0       0 B   114 MiB  <= 38.1 MiB
+memory    1,000             0         0       2       6       6            \
+ 0     1.5           0  1.91 MiB  2.86 MiB      977 KiB
+memory   10,000             0         0       2       6       6            \
+ 0     1.5           0  19.1 MiB  28.6 MiB     9.54 MiB""",
     "Cost, EUR": """\
-index   vectors  million searches  million upserts  requests a month  storage a month  \
-machines a month  machines  month  cores busy
-packed    1,000              1.12             1.25              2.21             0.23              \
-0.00  -          2.44     0.00162
-packed   10,000              3.75             1.25              3.80             2.33              \
-0.00  -          6.13     0.00162
-packed   40,000             11.25             1.25              8.36             9.31              \
-0.00  -         17.68     0.00162
-memory    1,000                 -                -              0.00             0.07             \
-14.60  1 small   14.67    0.000579
-memory   10,000                 -                -              0.00             0.75             \
-29.20  2 small   29.95    0.000579""",
+index   vectors  million searches  million upserts  requests a month  stora\
+ge a month  machines a month  machines  month  cores busy
+packed    1,000              1.12             1.25              2.21       \
+      0.23              0.00  -          2.44     0.00162
+packed   10,000              3.75             1.25              3.80       \
+      2.33              0.00  -          6.13     0.00162
+packed   40,000             11.25             1.25              8.36       \
+      9.31              0.00  -         17.68     0.00162
+memory    1,000                 -                -              0.00       \
+      0.07             14.60  1 small   14.67    0.000579
+memory   10,000                 -                -              0.00       \
+      0.75             29.20  2 small   29.95    0.000579""",
 }
 
 
@@ -101,9 +101,23 @@ def test_what_was_not_measured_whole_is_left_out() -> None:
 
 
 def test_the_delay_counts_for_each_round_trip() -> None:
-    taken = replace(calls(10.0), round_trips=(0, 1, 2, 3))
+    taken = replace(calls(10.0), round_trips=(0, 1, 2, 3) * 25)
     assert Latency.of(taken, 0.0).p50_ms == 10
     assert Latency.of(taken, 100.0).p50_ms == 10 + 1.5 * 100
+
+
+def test_a_percentile_that_so_few_calls_do_not_tell_is_left_blank() -> None:
+    few, more = (
+        replace(calls(10.0), seconds=(0.01,) * count, round_trips=(0,) * count)
+        for count in (19, 99)
+    )
+    assert (Latency.of(few, 0.0).p95_ms, Latency.of(few, 0.0).p99_ms) == (None, None)
+    assert (Latency.of(more, 0.0).p95_ms, Latency.of(more, 0.0).p99_ms) == (10, None)
+    one = replace(PACKED, sizes=(size(10, replace(search(0.99, trips=1), calls=few)),))
+    result = report(one)
+    assert "" in result.tables[0].rows[0][-5:]
+    assert "p95" not in " ".join(result.verdict)
+    assert plots.plots(result)
 
 
 def cost_of(index: Index, **asked: Any) -> Any:
