@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ialstore.compare.data import Dataset
     from ialstore.compare.measure import Subject
     from ialstore.compare.report import Report
+    from ialstore.config import Config
     from ialstore.vector_model import IndexSpec
 
 __all__ = ["compare"]
@@ -75,7 +76,14 @@ def compare(
     target: Annotated[
         float, typer.Option("--target", metavar="RECALL", help="Recall that is enough.")
     ] = 0.95,
-    metric: Annotated[Metric, typer.Option("--metric", help="Of all indexes.")] = Metric.COSINE,
+    metric: Annotated[
+        Metric | None,
+        typer.Option(
+            "--metric",
+            help="Of all indexes; by default that of their files, or else cosine.",
+            show_default=False,
+        ),
+    ] = None,
     delay: Annotated[
         float,
         typer.Option(
@@ -170,8 +178,10 @@ def compare(
     for one in efforts:
         if not 0 < one <= 1:
             raise InvalidInputError("--effort must be above 0, at most 1")
+    given = _configs(where)
+    chosen = _metric(given, metric)
     found = _data(common, data, user, searched, seed)
-    subjects = _subjects(where, IndexSpec(found.dimension, metric.value))
+    subjects = _subjects(given, IndexSpec(found.dimension, chosen))
     asked = Asked(
         names=tuple(one.name for one in subjects),
         sizes=_sizes(sizes, found, quick=quick),
@@ -202,14 +212,17 @@ def compare(
         digest=found.digest,
         dimension=found.dimension,
         queries=len(found.queries),
-        metric=metric.value,
+        metric=chosen,
         seed=seed,
         text_bytes=text_bytes,
         optimized=not no_optimize,
     )
-    journal = Journal.at(out.with_name(f"{out.name}.json"), basis, _environment())
+    environment = _environment()
+    journal = Journal.at(out.with_name(f"{out.name}.json"), basis, environment)
+    load = _load()
     with common.out.progress("comparing") as progress:
         measure(subjects, found, plan, journal, progress, say=common.out.note)
+    environment["load average"] = f"{load:.2f} to {_load():.2f}"  # a mean of the last minute
     report = make_report(journal.run, asked, table)
     document = journal.write(report.document())
     page = None if html is False else _page(common.out, report, out.with_name(f"{out.name}.html"))
@@ -223,6 +236,7 @@ def compare(
 
 def _data(common: Common, source: str | None, user: str | None, queries: int, seed: int) -> Dataset:
     from ialstore.compare.data import FILES, read
+    from ialstore.compare.footprint import is_missing
     from ialstore.config import load_config
     from ialstore.url import redact_url
 
@@ -238,16 +252,18 @@ def _data(common: Common, source: str | None, user: str | None, queries: int, se
         )
     given = common if source is None else replace(common, url=source)
     config = given.load()
+    if user is not None and is_missing(config.conversation.url):  # reading it would make it
+        raise ConfigurationError(f"there is no store at {redact_url(config.conversation.url)}")
     name = f"messages in {redact_url(config.conversation.url)}"
     return read(name, user, config, queries=queries, seed=seed)
 
 
-def _subjects(where: Sequence[str], spec: IndexSpec) -> list[Subject]:
-    from ialstore.compare.measure import Subject
-    from ialstore.config import Config, load_config
+def _configs(where: Sequence[str]) -> list[tuple[str, str, Config]]:
+    """Return the name, the source and the configuration of each index."""
+    from ialstore.config import load_config
     from ialstore.url import redact_url
 
-    given: list[tuple[str, Config]] = []
+    given: list[tuple[str, str, Config]] = []
     for text in where:
         match = _NAMED.fullmatch(text)
         name, source = match.groups() if match else ("", text)
@@ -255,12 +271,40 @@ def _subjects(where: Sequence[str], spec: IndexSpec) -> list[Subject]:
         config = load_config(source if is_file else {"vector": {"url": source}})
         if not config.vector.url:
             raise ConfigurationError(f"{source}: no vector index is configured")
-        if any(config.vector == other.vector for _, other in given):
+        if any(config.vector == other.vector for *_, other in given):
             raise ConfigurationError(f"{redact_url(config.vector.url)} is named twice")
-        given.append((name, config))
-    schemes = [config.vector.url.partition(":")[0].lower() for _, config in given]
+        given.append((name, source if is_file else "", config))
+    return given
+
+
+def _metric(given: Sequence[tuple[str, str, Config]], asked: Metric | None) -> str:
+    """Return the metric that is asked for or that configuration files say.
+
+    Raises:
+        ConfigurationError: they differ.
+    """
+    said = [(source, config.vector.metric) for _, source, config in given if source]
+    for source, metric in said:
+        if asked is not None and metric != asked.value:
+            raise ConfigurationError(
+                f"{source} says metric {metric}, and --metric is {asked.value}"
+            )
+        if metric != said[0][1]:
+            raise ConfigurationError(
+                f"{source} says metric {metric}, and {said[0][0]} {said[0][1]}"
+            )
+    if asked is not None:
+        return asked.value
+    return said[0][1] if said else Metric.COSINE.value
+
+
+def _subjects(given: Sequence[tuple[str, str, Config]], spec: IndexSpec) -> list[Subject]:
+    from ialstore.compare.measure import Subject
+    from ialstore.url import redact_url
+
+    schemes = [config.vector.url.partition(":")[0].lower() for *_, config in given]
     subjects: list[Subject] = []
-    for (name, config), scheme in zip(given, schemes, strict=True):
+    for (name, _, config), scheme in zip(given, schemes, strict=True):
         short = scheme if schemes.count(scheme) == 1 else redact_url(config.vector.url)
         subjects.append(Subject(name=name or short, config=config, spec=spec))
     names = [one.name for one in subjects]
@@ -309,6 +353,11 @@ def _environment() -> dict[str, str]:
         "cores": str(os.cpu_count() or "?"),
         "on": f"{datetime.now(UTC):%Y-%m-%d}",
     }
+
+
+def _load() -> float:
+    """Return how many processes want a core, a mean of the last minute; 0 where none tells."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def _show(out: Output, report: Report) -> None:

@@ -222,6 +222,8 @@ def _read_jsonl(path: Path) -> _Found:
             rows.append(record["vector"])
             texts.append(str(record.get("text", "")))
             sessions.append(str(record.get("session", "")))
+    if not rows and not asked:
+        raise InvalidInputError(f"{path.name} is empty")
     if len(lengths) > 1:
         (first, _), (other, where), *_ = lengths.items()
         raise InvalidInputError(f"{where} has {other} numbers, the lines before have {first}")

@@ -10,16 +10,17 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any, Final
 
 from ialstore.compare.wording import amount
 from ialstore.errors import MissingDriverError
 
-__all__ = ["Drawing", "drawing", "require_plots"]
+__all__ = ["Drawing", "drawing", "require_plots", "tick"]
 
 _INCHES: Final = (4.6, 4.0)
 _STYLES: Final = (
@@ -74,8 +75,21 @@ def drawing() -> Generator[None]:
         yield
 
 
-def _tick(value: float, _: object) -> str:
-    return amount(value)
+def tick(value: float, places: Sequence[float]) -> str:
+    """Return the label of a place on an axis, with as many digits as tell it from the others."""
+    if len({amount(one) for one in places}) == len(set(places)):
+        return amount(value)
+    ordered = sorted(set(places))
+    gap = min(more - less for less, more in pairwise(ordered))
+    digits = max(1, 1 + math.ceil(-math.log10(gap)))
+    return f"{value:,.{digits}f}".rstrip("0").rstrip(".")
+
+
+def _labels(axis: Any) -> Callable[[float, object], str]:
+    def label(value: float, _: object) -> str:
+        return tick(value, axis.get_majorticklocs())
+
+    return label
 
 
 class Drawing:
@@ -121,7 +135,7 @@ class Drawing:
                 is_long = math.log10(high / low) > _MANY_DECADES
                 axis.set_major_locator(LogLocator(subs=(1,) if is_long else (1, 2, 5), numticks=9))
                 axis.set_minor_formatter(NullFormatter())
-            axis.set_major_formatter(FuncFormatter(_tick))
+            axis.set_major_formatter(FuncFormatter(_labels(axis)))
         handles, labels = self.axes.get_legend_handles_labels()
         self._figure.legend(
             handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9

@@ -14,15 +14,21 @@ from ialstore.compare.model import Calls, Index, Recall, Run, Search, Size
 __all__ = ["Figures", "Latency", "Point", "figures"]
 
 _MS: Final = 1000.0
+_LEAST_P95: Final = 20
+_LEAST_P99: Final = 100
+"""Calls of which one, as a rule, lies beyond."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Of calls in milliseconds, with the added delay for each round trip."""
+    """Of calls in milliseconds, with the added delay for each round trip.
+
+    A percentile is None where so few calls don't tell it.
+    """
 
     p50_ms: float
-    p95_ms: float
-    p99_ms: float
+    p95_ms: float | None
+    p99_ms: float | None
 
     @classmethod
     def of(cls, calls: Calls, delay_ms: float) -> Latency:
@@ -32,7 +38,11 @@ class Latency:
             for seconds, trips in zip(calls.seconds, calls.round_trips, strict=True)
         ]
         p50, p95, p99 = (round(percentile(every, share), 3) for share in (0.5, 0.95, 0.99))
-        return cls(p50_ms=p50, p95_ms=p95, p99_ms=p99)
+        return cls(
+            p50_ms=p50,
+            p95_ms=p95 if len(every) >= _LEAST_P95 else None,
+            p99_ms=p99 if len(every) >= _LEAST_P99 else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from ialstore.estimate import Workload
 from ialstore.registry import find
 from ialstore.url import StoreURL
 
-__all__ = ["estimated_bytes", "file_bytes", "process_bytes"]
+__all__ = ["estimated_bytes", "file_bytes", "is_missing", "process_bytes"]
 
 _STATM: Final = Path("/proc/self/statm")
 
@@ -23,15 +23,31 @@ def file_bytes(url: str) -> int | None:
     Raises:
         ConfigurationError: the URL can't be read.
     """
-    parsed = StoreURL.parse(url)
-    try:
-        path = Path(parsed.file_path())
-    except ConfigurationError:
+    path = _path(url)
+    if path is None:
         return None
     # Only sizes are asked for: opening a database's file would drop the locks on it.
     beside = list(path.parent.glob(f"{glob.escape(path.name)}*"))
     inside = [one for folder in beside if folder.is_dir() for one in folder.rglob("*")]
     return sum(one.stat().st_size for one in (*beside, *inside) if one.is_file())
+
+
+def is_missing(url: str) -> bool:
+    """Return whether a store is a file or folder that is not there.
+
+    Raises:
+        ConfigurationError: the URL can't be read.
+    """
+    path = _path(url)
+    return path is not None and not path.exists()
+
+
+def _path(url: str) -> Path | None:
+    parsed = StoreURL.parse(url)
+    try:
+        return Path(parsed.file_path())
+    except ConfigurationError:
+        return None
 
 
 def estimated_bytes(url: str, vectors: int, *, dimension: int, text_bytes: int) -> int | None:

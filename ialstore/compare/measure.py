@@ -225,11 +225,12 @@ class _Measuring:
                 if index.count(self.user):  # a run before this one was killed
                     index.erase(self.user)
                 numbers = self._begin(index)
-                is_kept = index.capabilities.durable
-                if not is_kept:
-                    upserts, deletes = self._run(lambda: nullcontext(index), numbers, memory)
-            if is_kept:
-                upserts, deletes = self._run(self.subject.open, numbers, memory)
+                written = (
+                    None
+                    if index.capabilities.durable
+                    else self._run(lambda: nullcontext(index), numbers, memory)
+                )
+            upserts, deletes = written or self._run(self.subject.open, numbers, memory)
             stored = self._stored(files)  # a file that is open has a log beside it
         finally:
             if not self.plan.keep:

@@ -38,6 +38,10 @@ tr > :first-child { position: sticky; left: 0; background: inherit; max-width: 9
   overflow: hidden; text-overflow: ellipsis; }
 tbody tr { background: #fff; }
 .number { text-align: right; }
+.wide::-webkit-scrollbar { height: .6rem; background: #eee; }
+.wide::-webkit-scrollbar-thumb { background: #999; }
+@media screen and (max-width: 48rem) { .wide::before { content: "Scroll sideways for all columns";
+  position: sticky; left: 0; padding: .25rem .6rem; font-size: .75rem; color: #555; } }
 @media print { .wide { overflow: visible; border: 0; } table { font-size: .6rem; } }
 """
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Plot", "plots"]
 
-_SEARCHES: Final = [10 ** (step / 6 - 1) for step in range(25)]
-"""0.1 to 1,000 a user and day."""
+_SEARCHES: Final = (0.1, 1000.0)
+"""A user and day, at least."""
+_STEPS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,13 @@ def _plots(report: Report) -> Iterator[Plot]:
             _cost(report, priced),
         )
     at_last = [cost for one, cost in priced if one in last]
+    crossings = [one for one in report.crossings if one.vectors == count]
     if at_last:
         yield Plot(
             "Cost against searches",
             f"With {count:,} vectors a user; the upright line is the stated workload."
-            f"{_told(report.crossings, 'searches')}",
-            _searches(report, at_last),
+            f"{_told(crossings, 'searches')}",
+            _searches(report, at_last, crossings),
         )
     if len(asked.sizes) > 1 and billed:
         yield Plot(
@@ -106,14 +108,15 @@ def _p50(point: Point) -> float:
 
 
 def _p95(point: Point) -> float:
-    return point.latency.p95_ms
+    """Return p95, or the median where so few searches don't tell it."""
+    return _p50(point) if point.latency.p95_ms is None else point.latency.p95_ms
 
 
 def _told(points: Sequence[Crossing], over: str) -> str:
     """Return a sentence on the break-even points, which are crosses in the picture."""
     mine = [one for one in points if one.over == over]
     if not mine:
-        return " No two lines cross."
+        return " There is no break-even point."
     number: Callable[[float], str] = amount if over == "searches" else thousands
     each = [f"{one.below} and {one.above} at {number(one.at)}" for one in mine]
     return f" A cross is a break-even point: {'; '.join(each)}."
@@ -145,6 +148,7 @@ def _recall(
             if end is None
             else [[0.0] * len(points), [end(point) - x(point) for point in points]],
             elinewidth=0.9,
+            clip_on=False,  # marks at 1 are drawn whole
             **style,
         )
         if one.reaches:
@@ -156,8 +160,9 @@ def _recall(
                 markerfacecolor="none",
                 markeredgecolor=style["color"],
                 linestyle="none",
+                clip_on=False,
             )
-    axes.set_ylim(top=1.02)
+    axes.set_ylim(top=1)
     return picture.svg(log_y=False)
 
 
@@ -176,18 +181,21 @@ def _cost(report: Report, priced: Sequence[tuple[Figures, Cost]]) -> str:
     return picture.svg()
 
 
-def _searches(report: Report, priced: Sequence[Cost]) -> str:
+def _searches(report: Report, priced: Sequence[Cost], crossings: Sequence[Crossing]) -> str:
+    turns = [one.at for one in crossings]
+    low, high = min(*_SEARCHES, *turns), max(*_SEARCHES, *turns)
+    places = [low * (high / low) ** (step / _STEPS) for step in range(_STEPS + 1)]
     picture = Drawing(report.asked.names, "searches a user and day", f"{report.currency} a month")
     workload = report.asked.workload
     for cost in priced:
-        heights = [cost.month_at(one, workload) for one in _SEARCHES]
+        heights = [cost.month_at(one, workload) for one in places]
         style = picture.style(cost.index)
-        picture.axes.plot(_SEARCHES, heights, **{**style, "markevery": 6})
+        picture.axes.plot(places, heights, **{**style, "markevery": 6})
     if workload.searches_per_day:
         picture.axes.axvline(
             workload.searches_per_day, color="#555555", linewidth=0.9, linestyle=(0, (4, 3))
         )
-    _crosses(picture, report.crossings, "searches")
+    _crosses(picture, crossings, "searches")
     return picture.svg()
 
 

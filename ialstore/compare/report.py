@@ -150,6 +150,7 @@ def _searches(found: Sequence[Figures], ks: Sequence[int]) -> Table:
         3,
         [
             "index",
+            "enough",
             "#vectors",
             "#effort",
             *(f"#recall@{k}" for k in ks),
@@ -161,11 +162,11 @@ def _searches(found: Sequence[Figures], ks: Sequence[int]) -> Table:
             "#p95 ms",
             "#p99 ms",
             "#CPU ms",
-            "enough",
         ],
         [
             [
                 point.index,
+                "*" if point is one.chosen and one.reaches else "",
                 f"{point.vectors:,}",
                 effort_text(point.effort),
                 *_recalls(point, ks),
@@ -175,7 +176,6 @@ def _searches(found: Sequence[Figures], ks: Sequence[int]) -> Table:
                 amount(point.round_trips),
                 *_latency(point.latency),
                 amount(point.search.calls.cpu_seconds * 1000),
-                "*" if point is one.chosen and one.reaches else "",
             ]
             for one in found
             for point in one.points
@@ -190,7 +190,8 @@ def _recalls(point: Point, ks: Sequence[int]) -> Iterator[str]:
 
 
 def _latency(latency: Latency) -> list[str]:
-    return [amount(one) for one in (latency.p50_ms, latency.p95_ms, latency.p99_ms)]
+    every = (latency.p50_ms, latency.p95_ms, latency.p99_ms)
+    return ["" if one is None else amount(one) for one in every]
 
 
 def _writes(found: Sequence[Figures]) -> Table:
@@ -303,7 +304,19 @@ def _notes(run: Run, asked: Asked, prices: Prices) -> Iterator[str]:
         "memory at once."
     )
     yield f"Prices: {prices.origin} of {prices.date}, {prices.region}, {prices.currency}."
+    yield from _busy(run.environment)
     yield f"Measured with {_environment(run.environment)}."
+
+
+def _busy(environment: Mapping[str, str]) -> Iterator[str]:
+    """Say that the machine had more to do than it has cores."""
+    loads = [float(one) for one in environment.get("load average", "0").split(" to ")]
+    cores = environment.get("cores", "?")
+    if cores.isdecimal() and max(loads) > int(cores):
+        yield (
+            f"The machine was busy: a load of {environment['load average']} with {cores} cores; "
+            "latency and CPU are not those of a machine of its own."
+        )
 
 
 def _environment(environment: Mapping[str, str]) -> str:

@@ -361,11 +361,13 @@ def _latency(found: Sequence[Figures], delay_ms: float) -> Iterator[str]:
     last = {one.index.name: one for one in found}
     remote = [one for one in last.values() if one.chosen.search.calls.requests]
     for one in remote:
+        p95 = one.chosen.latency.p95_ms
         yield (
             f"At {_vectors(one)} a search of {one.index.name} makes "
             f"{_counted(one.chosen.search.calls.requests, 'request')} in "
             f"{_counted(one.chosen.round_trips, 'round trip')}: p50 "
-            f"{amount(one.chosen.latency.p50_ms)} ms, p95 {amount(one.chosen.latency.p95_ms)} ms"
+            f"{amount(one.chosen.latency.p50_ms)} ms"
+            + ("" if p95 is None else f", p95 {amount(p95)} ms")
             + (f", with {delay_ms:g} ms added for each round trip." if delay_ms else ".")
         )
     if remote and not delay_ms:

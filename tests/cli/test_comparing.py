@@ -98,7 +98,7 @@ def written(name: str = "comparison") -> Any:
 
 TIMINGS = {
     *("seconds", "cpu_seconds", "first_search_seconds", "process_bytes", "cores"),
-    *("p50_ms", "p95_ms", "p99_ms", "verdict", "tables"),
+    *("p50_ms", "p95_ms", "p99_ms", "verdict", "tables", "load average"),
 }
 
 
@@ -117,7 +117,9 @@ def test_it_measures_prices_and_judges(run: Run, vectors: str) -> None:
     assert result.err.strip() == "written: comparison.json"
     told = written()
     assert told["basis"]["queries"] == 6
-    assert set(told["environment"]) == {"ialstore", "Python", "numpy", "system", "cores", "on"}
+    assert set(told["environment"]) == {
+        *("ialstore", "Python", "numpy", "system", "cores", "on", "load average")
+    }
     by_place = {(one["index"], one["vectors"], one["effort"]): one for one in told["searches"]}
     assert set(by_place) == {
         *(("metered", size, effort) for size in (40, 80) for effort in (0.5, 1.0, None)),
@@ -218,7 +220,9 @@ def test_what_was_interrupted_goes_on_where_it_was(
     metered.searches = metered.stop_at = 0
     assert run(*asked).code == 0
     assert metered.searches == whole - 7 * 3
-    assert without_timings(written()) == without_timings(written("whole"))
+    resumed, at_once = (without_timings(written(name)) for name in ("comparison", "whole"))
+    assert resumed.pop("notes")[:-1] == at_once.pop("notes")[:-1]  # the last has the load
+    assert resumed == at_once
     metered.searches = 0
     assert run(*asked, "--users", 5, "--delay", 3).code == 0
     assert metered.searches == 0
@@ -364,6 +368,20 @@ def test_searches_are_not_measured_while_a_write_makes_them_dear(
     assert "metered: waiting for 61 s, as searches cost more after a write" in result.err
 
 
+@pytest.mark.parametrize(("cores", "is_busy"), [(4, False), (3, True), (None, False)])
+def test_a_machine_that_is_busy_is_told(
+    run: Run, vectors: str, monkeypatch: pytest.MonkeyPatch, *, cores: int | None, is_busy: bool
+) -> None:
+    loads = iter([(1.0, 9.0, 9.0), (3.5, 9.0, 9.0)])
+    monkeypatch.setattr("os.getloadavg", lambda: next(loads))
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    asked = ["compare", "memory:", "sqlite:///x.db", "--data", vectors, *SMALL[2:]]
+    result = run(*asked, "--sizes", "20")
+    assert written()["environment"]["load average"] == "1.00 to 3.50"
+    busy = "The machine was busy: a load of 1.00 to 3.50 with 3 cores;"
+    assert (busy in result.out) == is_busy
+
+
 def test_tables_are_made_when_asked(
     run: Run, vectors: str, metered: type[Metered], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -447,7 +465,7 @@ BROKEN = {
     "no list": ("a.jsonl", '{"vector": 5}', "must be rows of numbers"),
     "depths": ("a.jsonl", '{"vector": [[1], [1, 2]]}', "rows of the same length"),
     "texts": ("a.jsonl", '{"vector": ["a"]}\n{"vector": ["b"]}', "must be rows of numbers"),
-    "empty": ("a.jsonl", "", "must be rows of numbers"),
+    "empty": ("a.jsonl", "\n", "a.jsonl is empty"),
     "huge": ("a.jsonl", '{"vector": [1e300]}\n{"vector": [1]}', "must be finite as float32"),
     "one": ("a.jsonl", '{"vector": [1]}', "too few vectors to compare with in a.jsonl: 1"),
     "queries": (
@@ -524,6 +542,30 @@ def test_wrong_options_are_refused(run: Run, vectors: str, name: str) -> None:
     result = run("compare", *given, "--data", vectors)
     assert result.code == ExitCode.USAGE
     assert complaint in result.err
+
+
+def test_a_store_that_is_not_there_is_not_made(run: Run) -> None:
+    asked = ["compare", "memory:", "sqlite:///x.db", "--user", "alice", "--no-html"]
+    for where in (["--data", "sqlite:///typo.db"], ["--url", "sqlite:///typo.db"]):
+        result = run(*asked, *where)
+        assert result.code == ExitCode.USAGE
+        assert "there is no store at sqlite:///typo.db" in result.err
+    assert not Path("typo.db").exists()
+
+
+def test_the_metric_is_that_of_the_configured_indexes(run: Run, vectors: str) -> None:
+    for name in ("dot", "euclidean"):
+        text = f'[vector]\nurl = "sqlite:///{name}.db"\nmetric = "{name}"\n'
+        Path(f"{name}.toml").write_text(text)
+    asked = ["compare", "memory:", "dot.toml", "--data", vectors, *SMALL]
+    assert run(*asked).code == 0
+    assert written()["basis"]["metric"] == "dot"
+    other = run(*asked, "--metric", "cosine")
+    assert other.code == ExitCode.USAGE
+    assert "dot.toml says metric dot, and --metric is cosine" in other.err
+    differ = run(*asked, "euclidean.toml")
+    assert differ.code == ExitCode.USAGE
+    assert "euclidean.toml says metric euclidean, and dot.toml dot" in differ.err
 
 
 def test_data_has_to_be_named(run: Run) -> None:

@@ -49,11 +49,11 @@ PRICES = Prices(
 
 
 def calls(ms: float = 1.0, **given: Any) -> Calls:
-    """Return calls that took so long; the last one three times as long."""
+    """Return calls that took so long; every fourth one three times as long."""
     trips = given.pop("trips", 0)
     named: dict[str, Any] = {
-        "seconds": (ms / 1000, ms / 1000, ms / 1000, 3 * ms / 1000),
-        "round_trips": (trips,) * 4,
+        "seconds": (ms / 1000, ms / 1000, ms / 1000, 3 * ms / 1000) * 25,
+        "round_trips": (trips,) * 100,
         "cpu_seconds": ms / 2000,
         "requests": float(trips),
         "read_units": 0.0,

@@ -25,6 +25,7 @@ from tests.compare.handmade import (
     PACKED,
     PRICES,
     WORKLOAD,
+    WRITES,
     calls,
     report,
     search,
@@ -36,44 +37,44 @@ pytest.importorskip("matplotlib", reason="the extra report is not installed")
 
 GOLDEN = {
     "Searches": """\
-index   vectors   effort  recall@10         95 %  read units  requests  round trips  p50 ms  \
-p95 ms  p99 ms  CPU ms  enough
-packed    1,000  default      0.970  0.950-0.990           9         3            3       4    \
-10.8    11.8       2  *
-packed   10,000  default      0.960  0.940-0.980          30         3            3       4    \
-10.8    11.8       2  *
-packed   40,000  default      0.930  0.910-0.950          90         3            3       4    \
-10.8    11.8       2
-memory    1,000  default      1.000  0.980-1.000           0         0            0       1     \
-2.7    2.94     0.5  *
-memory   10,000  default      1.000  0.980-1.000           0         0            0       1     \
-2.7    2.94     0.5  *""",
+index   enough  vectors   effort  recall@10         95 %  read units  reque\
+sts  round trips  p50 ms  p95 ms  p99 ms  CPU ms
+packed  *         1,000  default      0.970  0.950-0.990           9       \
+  3            3       4      12      12       2
+packed  *        10,000  default      0.960  0.940-0.980          30       \
+  3            3       4      12      12       2
+packed           40,000  default      0.930  0.910-0.950          90       \
+  3            3       4      12      12       2
+memory  *         1,000  default      1.000  0.980-1.000           0       \
+  0            0       1       3       3     0.5
+memory  *        10,000  default      1.000  0.980-1.000           0       \
+  0            0       1       3       3     0.5""",
     "Writes and room": """\
-index   vectors  upsert units  requests  p50 ms  p95 ms  p99 ms  delete units  load s  \
-load units      held   process       stored
-packed    1,000             2         1       5    13.5    14.7             2     1.5           \
-0       0 B  2.86 MiB   <= 977 KiB
-packed   10,000             2         1       5    13.5    14.7             2     1.5           \
-0       0 B  28.6 MiB  <= 9.54 MiB
-packed   40,000             2         1       5    13.5    14.7             2     1.5           \
-0       0 B   114 MiB  <= 38.1 MiB
-memory    1,000             0         0       2     5.4    5.88             0     1.5           \
-0  1.91 MiB  2.86 MiB      977 KiB
-memory   10,000             0         0       2     5.4    5.88             0     1.5           \
-0  19.1 MiB  28.6 MiB     9.54 MiB""",
+index   vectors  upsert units  requests  p50 ms  p95 ms  p99 ms  delete uni\
+ts  load s  load units      held   process       stored
+packed    1,000             2         1       5      15      15            \
+ 2     1.5           0       0 B  2.86 MiB   <= 977 KiB
+packed   10,000             2         1       5      15      15            \
+ 2     1.5           0       0 B  28.6 MiB  <= 9.54 MiB
+packed   40,000             2         1       5      15      15            \
+ 2     1.5           0       0 B   114 MiB  <= 38.1 MiB
+memory    1,000             0         0       2       6       6            \
+ 0     1.5           0  1.91 MiB  2.86 MiB      977 KiB
+memory   10,000             0         0       2       6       6            \
+ 0     1.5           0  19.1 MiB  28.6 MiB     9.54 MiB""",
     "Cost, EUR": """\
-index   vectors  million searches  million upserts  requests a month  storage a month  \
-machines a month  machines  month  cores busy
-packed    1,000              1.12             1.25              2.21             0.23              \
-0.00  -          2.44     0.00162
-packed   10,000              3.75             1.25              3.80             2.33              \
-0.00  -          6.13     0.00162
-packed   40,000             11.25             1.25              8.36             9.31              \
-0.00  -         17.68     0.00162
-memory    1,000                 -                -              0.00             0.07             \
-14.60  1 small   14.67    0.000579
-memory   10,000                 -                -              0.00             0.75             \
-29.20  2 small   29.95    0.000579""",
+index   vectors  million searches  million upserts  requests a month  stora\
+ge a month  machines a month  machines  month  cores busy
+packed    1,000              1.12             1.25              2.21       \
+      0.23              0.00  -          2.44     0.00162
+packed   10,000              3.75             1.25              3.80       \
+      2.33              0.00  -          6.13     0.00162
+packed   40,000             11.25             1.25              8.36       \
+      9.31              0.00  -         17.68     0.00162
+memory    1,000                 -                -              0.00       \
+      0.07             14.60  1 small   14.67    0.000579
+memory   10,000                 -                -              0.00       \
+      0.75             29.20  2 small   29.95    0.000579""",
 }
 
 
@@ -88,7 +89,7 @@ def test_the_terminal_shows_these_tables(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_recall_that_was_not_measured_is_a_dash() -> None:
     (searches, *_) = report(PACKED, ks=(10, 50)).tables
-    assert searches.rows[0][3:5] == ["0.970", "-"]
+    assert searches.rows[0][4:6] == ["0.970", "-"]
 
 
 def test_what_was_not_measured_whole_is_left_out() -> None:
@@ -100,9 +101,23 @@ def test_what_was_not_measured_whole_is_left_out() -> None:
 
 
 def test_the_delay_counts_for_each_round_trip() -> None:
-    taken = replace(calls(10.0), round_trips=(0, 1, 2, 3))
+    taken = replace(calls(10.0), round_trips=(0, 1, 2, 3) * 25)
     assert Latency.of(taken, 0.0).p50_ms == 10
     assert Latency.of(taken, 100.0).p50_ms == 10 + 1.5 * 100
+
+
+def test_a_percentile_that_so_few_calls_do_not_tell_is_left_blank() -> None:
+    few, more = (
+        replace(calls(10.0), seconds=(0.01,) * count, round_trips=(0,) * count)
+        for count in (19, 99)
+    )
+    assert (Latency.of(few, 0.0).p95_ms, Latency.of(few, 0.0).p99_ms) == (None, None)
+    assert (Latency.of(more, 0.0).p95_ms, Latency.of(more, 0.0).p99_ms) == (10, None)
+    one = replace(PACKED, sizes=(size(10, replace(search(0.99, trips=1), calls=few)),))
+    result = report(one)
+    assert "" in result.tables[0].rows[0][-5:]
+    assert "p95" not in " ".join(result.verdict)
+    assert plots.plots(result)
 
 
 def cost_of(index: Index, **asked: Any) -> Any:
@@ -264,9 +279,61 @@ def test_each_picture_has_a_title_and_a_caption() -> None:
         "Latency against size",
     ]
     captions = {one.title: one.caption for one in found}
-    assert captions["Cost against size"].endswith("No two lines cross.")
-    assert "A cross is a break-even point: packed and faiss at" in captions["Cost against searches"]
+    assert captions["Cost against size"].endswith("There is no break-even point.")
+    assert captions["Cost against searches"].endswith("There is no break-even point.")
     assert captions["Latency against size"].endswith(", 5 ms a round trip included.")
+
+
+def test_a_cross_lies_on_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines that are dear break even with requests only at many searches."""
+    cheap = table(
+        "cheap", size(1000, search(0.97, trips=1, read_units=0.1), upserts=WRITES, held_bytes=0)
+    )
+    ends: list[tuple[float, float]] = []
+
+    def kept(picture: drawing.Drawing, **_: Any) -> str:
+        cross = picture.axes.lines[-1]
+        lines = [one.get_xdata() for one in picture.axes.lines if len(one.get_xdata()) > 2]
+        ends.extend((min(one), max(one)) for one in lines if len(cross.get_xdata()))
+        return "<svg />"
+
+    monkeypatch.setattr(drawing.Drawing, "svg", kept)
+    one = replace(FAISS, sizes=FAISS.sizes[:1])
+    result = report(cheap, one)
+    (point,) = result.crossings
+    assert point.at > 1000
+    pictures = {found.title: found for found in plots.plots(result)}
+    assert "cheap and faiss at" in pictures["Cost against searches"].caption
+    assert ends == [(0.1, pytest.approx(point.at))] * 2
+
+
+def test_a_cross_of_other_vectors_than_those_drawn_is_left_out() -> None:
+    result = report(PACKED, FAISS)
+    assert [one.vectors for one in result.crossings] == [10_000]
+    captions = {one.title: one.caption for one in plots.plots(result)}
+    assert captions["Cost against searches"].endswith("There is no break-even point.")
+
+
+def test_labels_of_an_axis_differ() -> None:
+    places = [12.4, 12.425, 12.45, 12.475]
+    assert [drawing.tick(one, places) for one in places] == ["12.4", "12.425", "12.45", "12.475"]
+    assert drawing.tick(1000.0, [10.0, 1000.0]) == "1,000"
+    assert [drawing.tick(one, [1000.2, 1000.4]) for one in (1000.2, 1000.4)] == [
+        "1,000.2",
+        "1,000.4",
+    ]
+
+
+def test_recall_ends_at_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    tops: dict[str, float] = {}
+
+    def kept(picture: drawing.Drawing, **_: Any) -> str:
+        tops[picture.axes.get_ylabel()] = picture.axes.get_ylim()[1]
+        return "<svg />"
+
+    monkeypatch.setattr(drawing.Drawing, "svg", kept)
+    plots.plots(ALL["all kinds"])
+    assert tops["recall@10"] == 1
 
 
 def test_what_has_no_figures_has_no_picture() -> None:
