@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any, Final
 
-from _report import Bars, Lines, Table, text_of
+from _report import Bars, Cell, Lines, Table, text_of
 
 from ialstore.compare.drawing import Drawing, drawing
 
@@ -52,10 +53,7 @@ def _bars(table: Table, bars: Bars) -> str:
 
     mpl.rcParams["svg.hashsalt"] = "ialstore"  # the same picture for the same figures
     columns = [table.columns.index(one) for one in bars.values]
-    labels = [
-        ", ".join(f"{text_of(row[table.columns.index(one)])} {one}" for one in bars.labels)
-        for row in table.rows
-    ]
+    labels = _labels(table, bars)
     height = 0.8 / len(columns)
     figure = Figure(figsize=(10, 1 + 0.24 * len(columns) * len(labels)), layout="constrained")
     axes = figure.add_subplot()
@@ -68,8 +66,16 @@ def _bars(table: Table, bars: Bars) -> str:
     middle = 0.4 - height / 2
     axes.set_yticks([place + middle for place in range(len(labels))], labels, fontsize=8)
     axes.invert_yaxis()
+    label = _axis(table, bars)
     axes.set_xscale("log" if bars.is_log else "linear")
     axes.margins(x=0.12)
+    if bars.is_log:
+        found = [row[column] for row in table.rows for column in columns]
+        values = [one for one in found if isinstance(one, (int, float)) and one > 0]
+        start = 10.0 ** math.floor(math.log10(min(values, default=1)))
+        axes.set_xlim(left=start)
+        label += f" (logarithmic, from {start:g})"
+    axes.set_xlabel(label, fontsize=9)
     axes.set_title(table.title, fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     if len(columns) > 1:
@@ -78,3 +84,33 @@ def _bars(table: Table, bars: Bars) -> str:
     figure.savefig(held_svg, format="svg", metadata={"Date": None})
     svg = held_svg.getvalue()
     return svg[svg.index("<svg") :]
+
+
+def _labels(table: Table, bars: Bars) -> list[str]:
+    """Return what each row is: words stand for themselves, a number behind its column's name."""
+    columns = [table.columns.index(one) for one in bars.labels]
+    of_words = {
+        column
+        for column in columns
+        if not any(_begins_with_a_digit(row[column]) for row in table.rows)
+    }
+    return [
+        ", ".join(
+            text_of(row[column])
+            if column in of_words
+            else f"{table.columns[column]} {text_of(row[column])}"
+            for column in columns
+        )
+        for row in table.rows
+    ]
+
+
+def _begins_with_a_digit(cell: Cell) -> bool:
+    return text_of(cell)[:1].isdigit()
+
+
+def _axis(table: Table, bars: Bars) -> str:
+    """Return what is drawn, unit included: the column, or of several what the title says."""
+    if len(bars.values) == 1:
+        return bars.values[0]
+    return table.title.partition(": ")[2] or ", ".join(bars.values)

@@ -33,6 +33,7 @@ ROOT: Final = Path(__file__).parents[1]
 INDEX: Final = RESULTS / "index.html"
 _TABLE: Final = re.compile(r"(<!-- table (\w+): (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 _FIGURE: Final = re.compile(r"(<!-- fig (\w+): ([^>]+?) -->)[^<]*(<!-- /fig -->)")
+_CODE: Final = re.compile(r"`+([^`]+)`+")
 _BRIEF: Final = ("Python", "system", "cores", "server", "vectors", "load")
 """What documents say of the environment; the page of results says all."""
 _STYLE: Final = """
@@ -45,7 +46,9 @@ caption { text-align: left; font-weight: 600; padding: 1rem 0 .4rem }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #d0d7de; text-align: left }
 td.number { text-align: right }
 .from { color: #57606a; font-size: 14px }
+figure { margin: 1rem 0; overflow-x: auto }
 svg { max-width: 100%; height: auto }
+.bars svg { min-width: 46rem }
 """
 
 
@@ -110,7 +113,7 @@ class Results:
     def page(self) -> str:
         """Return the HTML page of all results."""
         contents = "".join(
-            f'<li><a href="#{name}">{name}</a>: {html.escape(result["about"])}</li>'
+            f'<li><a href="#{name}">{name}</a>: {_prose(result["about"])}</li>'
             for name, result in self.by_name.items()
         )
         sections = "".join(self._section(name, one) for name, one in self.by_name.items())
@@ -138,19 +141,25 @@ class Results:
     @staticmethod
     def _section(name: str, result: dict[str, Any]) -> str:
         parts = [
-            f'<h2 id="{name}">{html.escape(result["about"])}</h2>',
+            f'<h2 id="{name}">{_prose(result["about"])}</h2>',
             f'<p class="from">{html.escape(result["command"])}: {html.escape(origin(result))}</p>',
         ]
         pictures = [made(one) for one in result["pictures"]]
         for key, kept in result["tables"].items():
             table = Table.of(kept)
-            mine = [drawn(table, one) for one in pictures if one.table == key]
-            parts += [f"<figure>{one}</figure>" for one in mine]
+            for one in (one for one in pictures if one.table == key):
+                kind = type(one).__name__.lower()
+                parts.append(f'<figure class="{kind}">{drawn(table, one)}</figure>')
             parts.append(f'<div class="scroll">{_html(table)}</div>')
         if result["figures"]:
             rows = [list(pair) for pair in result["figures"].items()]
             parts.append(_html(Table("Figures", ("what", "figure"), rows)))
         return "\n".join(parts) + "\n"
+
+
+def _prose(text: str) -> str:
+    """Return a text as HTML; what stands in backticks is code."""
+    return _CODE.sub(r"<code>\1</code>", html.escape(text))
 
 
 def _names(row: list[Any]) -> list[str]:

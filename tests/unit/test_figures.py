@@ -190,6 +190,32 @@ def test_a_picture_of_lines_shows_what_it_is_to_show(figures: ModuleType, tmp_pa
     assert text != svg(*shown, ["they", 50, 9.0, "no"])
 
 
+@pytest.mark.parametrize(
+    ("values", "is_log", "label"),
+    [
+        (["us"], True, "us (logarithmic, from 100)"),
+        (["us"], False, "us"),
+        (["us", "least us"], True, "us, least us (logarithmic, from 10)"),
+    ],
+)
+def test_bars_say_what_they_are_of_and_where_their_axis_begins(
+    values: list[str], label: str, figures: ModuleType, tmp_path: Path, *, is_log: bool
+) -> None:
+    columns = ["from", "rows", "effort", "us", "least us"]
+    rows = [["cached", 1000, "0.5", 234.5, 23.0], ["store", 1000, "strong", 1234.5, 0]]
+    bars = {"table": "calls", "labels": columns[:3], "values": values, "is_log": is_log}
+    tables = {"calls": {"title": "Calls", "columns": columns, "rows": rows}}
+    kept = {**RESULT, "about": "What ``a`` < `b`", "tables": tables, "pictures": [bars]}
+    (tmp_path / "speed.json").write_text(json.dumps(kept), encoding="utf-8")
+    page = figures.Results(tmp_path).page()
+    assert "What <code>a</code> &lt; <code>b</code></h2>" in page
+    assert '<figure class="bars">' in page
+    drawn = re.findall(r"<!-- (.*?) -->", page)  # a text is drawn, and stands in a comment
+    assert label in drawn
+    assert "cached, rows 1,000, effort 0.5" in drawn
+    assert "store, rows 1,000, effort strong" in drawn
+
+
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
 def test_results_say_how_to_get_them_and_nothing_of_the_machine(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
