@@ -232,12 +232,12 @@ class _Measuring:
                 )
             upserts, deletes = written or self._run(self.subject.open, numbers, memory)
             stored = self._stored(files)  # a file that is open has a log beside it
+            complete = replace(self.size, upserts=upserts, deletes=deletes, **stored)
         finally:
             if not self.plan.keep:
                 with self.subject.open() as index:
                     index.erase(self.user)
         # Last, so that what is complete is also erased.
-        complete = replace(self.size, upserts=upserts, deletes=deletes, **stored)
         self.journal.put(self.subject.name, complete)
 
     def _begin(self, index: VectorIndex) -> dict[str, int]:

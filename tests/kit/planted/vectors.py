@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import ClassVar, Final, Unpack
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Unpack
 
 import numpy as np
 
@@ -603,6 +604,8 @@ class OptimizeForgets(MemoryVectorIndex):
 class SearchesWhatWasPrefetched(MemoryVectorIndex):
     """A search after a prefetch does not find what was written in between."""
 
+    held: Mapping[str, Any] = MappingProxyType({})
+
     def _is_prefetch_due(self, user_id: str) -> bool:
         return True
 
@@ -610,8 +613,9 @@ class SearchesWhatWasPrefetched(MemoryVectorIndex):
         self.held = {user_id: deepcopy(self._user(user_id))}
 
     def _search(self, op: Operation, query: SearchQuery) -> SearchResult:
-        now = self._by_user
-        self._by_user = now | self.__dict__.pop("held", {})
+        now, held = self._by_user, self.held
+        self.held = {}
+        self._by_user = {**now, **held}
         try:
             return super()._search(op, query)
         finally:

@@ -206,7 +206,9 @@ class Search:
     k: int
     effort: float | None = None
     chosen: Filter = field(default_factory=Filter)
-    _known: dict[int, tuple[Codes, Floats]] = field(default_factory=dict, repr=False)
+    _known: dict[int, tuple[Codes, Floats]] = field(
+        default_factory=dict["int", "tuple[Codes, Floats]"], repr=False
+    )
 
     def estimates(self, codes: Codes) -> Floats:
         """Return estimates of codes, which are computed once."""
