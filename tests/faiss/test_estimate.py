@@ -9,7 +9,7 @@ import pytest
 from ialstore.estimate import Workload, sample_records
 from ialstore.url import StoreURL
 from ialstore.vector_model import IndexSpec
-from ialstore_backends.faiss import FaissVectorIndex
+from ialstore_backends.faiss import FaissOptions, FaissVectorIndex
 from ialstore_backends.faiss.recipes import LEAST
 
 COUNT = LEAST + 100
@@ -27,7 +27,7 @@ def test_the_disk_and_the_memory_are_those_of_an_index_that_is_optimized(
     said = FaissVectorIndex.estimate(url, workload, age_days=1)
     stored = {one.place: one.bytes_per_user for one in said.stored}
     path = tmp_path / "index"
-    options = url.options(FaissVectorIndex.OPTIONS or object)
+    options = url.options(FaissOptions)
     with FaissVectorIndex(path, IndexSpec(DIMENSION), options=options) as index:
         index.setup()
         records = sample_records(COUNT, DIMENSION, 50, is_kept=True)
