@@ -193,6 +193,9 @@ def test_machines_are_as_many_as_hold_what_is_searched_at_once(run: Run) -> None
     few = run("cost", "sqlite:///x.db", *SMALL, "--host", "t4g.small", "--json").json
     assert [one["quantity"] for one in few["lines"] if one["component"] == "machines"] == [1]
     assert "divided" not in few["notes"][0]
+    nothing = run("cost", STORE, *SMALL, "--host", "t4g.small", "--json").json
+    assert [one["quantity"] for one in nothing["lines"] if one["component"] == "machines"] == [1]
+    assert nothing["notes"] == []
     (note,) = run(*asked, "--json").json["notes"]
     assert note.endswith("in the busiest hour: --host prices machines")
 
