@@ -145,6 +145,9 @@ def _plain(point: Point) -> dict[str, Any]:
 
 
 def _searches(found: Sequence[Figures], ks: Sequence[int]) -> Table:
+    is_by_byte = any(
+        point.search.calls.vector_search_bytes for one in found for point in one.points
+    )
     return Table(
         "Searches",
         3,
@@ -156,6 +159,7 @@ def _searches(found: Sequence[Figures], ks: Sequence[int]) -> Table:
             *(f"#recall@{k}" for k in ks),
             "#95 %",
             "#read units",
+            *(["#searched"] if is_by_byte else []),
             "#requests",
             "#round trips",
             "#p50 ms",
@@ -172,6 +176,7 @@ def _searches(found: Sequence[Figures], ks: Sequence[int]) -> Table:
                 *_recalls(point, ks),
                 f"{point.recall.low:.3f}-{point.recall.high:.3f}",
                 amount(point.search.calls.read_units),
+                *([size_text(point.search.calls.vector_search_bytes)] if is_by_byte else []),
                 amount(point.search.calls.requests),
                 amount(point.round_trips),
                 *_latency(point.latency),
@@ -195,6 +200,7 @@ def _latency(latency: Latency) -> list[str]:
 
 
 def _writes(found: Sequence[Figures]) -> Table:
+    is_by_byte = any(one.size.upserts and one.size.upserts.vector_write_bytes for one in found)
     return Table(
         "Writes and room",
         2,
@@ -202,6 +208,7 @@ def _writes(found: Sequence[Figures]) -> Table:
             "index",
             "#vectors",
             "#upsert units",
+            *(["#written"] if is_by_byte else []),
             "#requests",
             "#p50 ms",
             "#p95 ms",
@@ -217,7 +224,7 @@ def _writes(found: Sequence[Figures]) -> Table:
             [
                 one.index.name,
                 f"{one.size.vectors:,}",
-                *_write(one.size.upserts, one.upsert),
+                *_write(one.size.upserts, one.upsert, is_by_byte=is_by_byte),
                 amount(0.0 if one.size.deletes is None else one.size.deletes.write_units),
                 *(
                     ["-", "-"]
@@ -233,10 +240,11 @@ def _writes(found: Sequence[Figures]) -> Table:
     )
 
 
-def _write(calls: Calls | None, latency: Latency) -> list[str]:
+def _write(calls: Calls | None, latency: Latency, *, is_by_byte: bool) -> list[str]:
     if calls is None:  # pragma: no cover - `figures` leaves out what is not complete
         return []
-    return [amount(calls.write_units), amount(calls.requests), *_latency(latency)]
+    written = [size_text(calls.vector_write_bytes)] if is_by_byte else []
+    return [amount(calls.write_units), *written, amount(calls.requests), *_latency(latency)]
 
 
 def _room(count: int | None, sign: str = "") -> str:

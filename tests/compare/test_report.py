@@ -140,6 +140,13 @@ def test_bytes_of_a_vector_index_are_paid_by_the_gigabyte() -> None:
         search(0.99, trips=1, vector_search_bytes=2.0**20),
         upserts=calls(trips=1, vector_write_bytes=2.0**10),
     )
+    tables = {told.title: told for told in report(table("ddb", one), PACKED).tables}
+    for title, column, cells in (
+        ("Searches", "#searched", ["1 MiB", "0 B"]),
+        ("Writes and room", "#written", ["1 KiB", "0 B"]),
+    ):
+        place = tables[title].columns.index(column)
+        assert [row[place] for row in tables[title].rows[:2]] == cells
     found = cost_of(table("ddb", one))
     assert found.million_searches == pytest.approx(0.002 * 1e6 / 2**10)
     assert found.million_upserts == pytest.approx(0.5 * 1e6 / 2**20)
@@ -304,7 +311,8 @@ def test_a_cross_lies_on_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert point.at > 1000
     pictures = {found.title: found for found in plots.plots(result)}
     assert "cheap and faiss at" in pictures["Cost against searches"].caption
-    assert ends == [(0.1, pytest.approx(point.at))] * 2
+    assert [low for low, _ in ends] == [0.1, 0.1]
+    assert [high for _, high in ends] == pytest.approx([point.at, point.at])
 
 
 def test_a_cross_of_other_vectors_than_those_drawn_is_left_out() -> None:
