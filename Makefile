@@ -9,7 +9,8 @@ STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 PYTHONS := $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3)
 UV := $(shell command -v uv 2>/dev/null)
-PYTEST_FLAGS ?= --numprocesses=auto
+# A few tests at a time: who took many at once would end long after the others.
+PYTEST_FLAGS ?= --numprocesses=auto --maxschedchunk=8
 PYTEST := $(if $(COVERAGE),$(BIN)/coverage run $(BIN)/pytest,$(BIN)/pytest)
 
 .PHONY: help setup services demo test soak coverage check lint types format wheel peers figures clean

@@ -7,12 +7,16 @@ import sys
 import threading
 from collections.abc import Generator, Iterator
 from functools import cache
+from importlib import import_module
+from pkgutil import walk_packages
 
 import botocore.session
 import pytest
 from coverage import Coverage
 from hypothesis import settings
 
+import ialstore
+import ialstore_backends
 from ialstore import registry
 from ialstore.testing.profiles import PROFILES, profile
 
@@ -57,6 +61,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         or item.get_closest_marker("no_cover") is None
     ):
         return (yield)
+    _import_all()
     of_this_thread, of_new_threads = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
     threading.settrace(None)
@@ -67,6 +72,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         threading.settrace(of_new_threads)
         sys.settrace(of_this_thread)
+
+
+@cache
+def _import_all() -> None:
+    """Import every module where that is measured, not in the first test that needs it."""
+    for package in (ialstore, ialstore_backends):
+        for module in walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                import_module(module.name)
 
 
 @pytest.fixture(autouse=True, scope="session")

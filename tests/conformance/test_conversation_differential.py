@@ -189,6 +189,14 @@ def test_the_call_and_the_store_that_disagree_are_named(
             CALLS[call](all_)
 
 
+def test_the_place_of_the_first_difference_is_told() -> None:
+    later = message("two", created_at=START + timedelta(seconds=1))
+    with beside(ForgetsSummaries()) as all_:
+        all_.append(message(summary=None), later)
+        with pytest.raises(DisagreementError, match="at place 1: summary 's' and None"):
+            all_.get("u1", [message().id, later.id])
+
+
 def test_what_an_error_says_of_each_id_is_compared() -> None:
     all_ = SideBySide({"sure": Fails(known=True), "unsure": Fails(known=False)})
     with pytest.raises(DisagreementError, match="append: sure and unsure disagree:"):
