@@ -11,6 +11,7 @@ import io
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -62,11 +63,12 @@ def run_kit(store: str, tests: Iterable[str] = ()) -> Outcome:
     suite = f"{SUITES}::Test{store}"
     outcome = Outcome()
     hasty = mock.patch.dict(PROFILES, default=replace(PROFILES["default"], shrink=False))
-    with hasty, contextlib.redirect_stdout(io.StringIO()) as said:
-        code = pytest.main(
-            [*OPTIONS, f"--rootdir={ROOT}", *([f"{suite}::{one}" for one in tests] or [suite])],
-            plugins=[outcome],
-        )
+    chosen = [f"{suite}::{one}" for one in tests] or [suite]
+    # In folders of their own: at once, runs would remove the same old ones of a shared folder.
+    with tempfile.TemporaryDirectory() as folder, hasty:
+        places = f"--rootdir={ROOT}", f"--basetemp={folder}/tests"
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            code = pytest.main([*OPTIONS, *places, *chosen], plugins=[outcome])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(said.getvalue())
     return outcome
