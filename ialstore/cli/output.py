@@ -112,8 +112,8 @@ class Output:
         """
         cells = [[in_line(cell) for cell in row] for row in rows]
         widths = [
-            max(cell_len(one) for one in (columns[place].removeprefix("#"), *column))
-            for place, column in enumerate([[row[i] for row in cells] for i in range(len(columns))])
+            max(cell_len(one) for one in (name.removeprefix("#"), *(row[place] for row in cells)))
+            for place, name in enumerate(columns)
         ]
         for number, places in enumerate(_fitting(columns, widths, keys, self._out.width)):
             if number:

@@ -135,16 +135,23 @@ def test_an_upsert_takes_two_units_and_a_delete_as_well(
     assert (delete.units.write, delete.units.read, delete.units.requests) == (2, 0, 2)
 
 
-def test_a_search_that_holds_all_codes_reads_half_a_unit_and_the_rows(
-    packed: LshDynamoIndex, opened: Open
-) -> None:
-    """In one round trip; cold in three."""
+@pytest.fixture
+def filled(packed: LshDynamoIndex, opened: Open) -> LshDynamoIndex:
+    """Return an index of 300 vectors in cells, which holds nothing of them."""
     packed.bulk_load((USER, one) for one in crowd(300, 3))
     packed.optimize(USER, only_due=True)
-    index = opened()
+    return opened()
+
+
+def test_a_search_that_holds_all_codes_reads_half_a_unit_and_the_rows(
+    filled: LshDynamoIndex,
+) -> None:
+    """In one round trip; cold in three."""
+    index = filled
     index.check()
-    cold, _ = observed(index, partial(index.search, USER, X, consistency=EVENTUAL))
-    held, result = observed(index, partial(index.search, USER, X, consistency=EVENTUAL))
+    search = partial(index.search, USER, X, consistency=EVENTUAL)
+    cold, _ = observed(index, search)
+    held, result = observed(index, search)
     assert index.held_bytes > 0
     assert cold.round_trips <= 3
     assert (held.round_trips, held.units.requests) == (1, 2)
@@ -152,11 +159,9 @@ def test_a_search_that_holds_all_codes_reads_half_a_unit_and_the_rows(
 
 
 def test_what_another_process_wrote_costs_a_round_trip_and_its_row(
-    packed: LshDynamoIndex, opened: Open
+    packed: LshDynamoIndex, filled: LshDynamoIndex
 ) -> None:
-    packed.bulk_load((USER, one) for one in crowd(300, 3))
-    packed.optimize(USER, only_due=True)
-    index = opened()
+    index = filled
     search = partial(index.search, USER, X, consistency=EVENTUAL)
     before = search()
     best = replace(crowd(301, 3)[300], vector=X)
