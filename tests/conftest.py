@@ -10,7 +10,6 @@ from functools import cache
 from importlib import import_module
 from pkgutil import walk_packages
 
-import botocore.session
 import pytest
 from coverage import Coverage
 from hypothesis import settings
@@ -81,14 +80,6 @@ def _import_all() -> None:
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 import_module(module.name)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _aws_is_described_once() -> Iterator[None]:
-    """Let all clients of AWS share what describes the services: to read it takes one 80 ms."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
-        yield
 
 
 @pytest.fixture(autouse=True)
