@@ -6,9 +6,10 @@ import os
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from functools import cache
+from functools import _lru_cache_wrapper, cache
 from importlib import import_module
 from pkgutil import walk_packages
+from typing import Any
 
 import pytest
 from coverage import Coverage
@@ -24,6 +25,9 @@ from ialstore.testing.profiles import PROFILES, profile
 settings.register_profile("default", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("default")
 
+PACKAGES = (ialstore.__name__, ialstore_backends.__name__)
+UNMEASURED = pytest.StashKey[bool]()
+"""Whether the last test was not measured."""
 LAST = (
     "caching",
     "rediscache",
@@ -59,7 +63,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         or Coverage.current() is None
         or item.get_closest_marker("no_cover") is None
     ):
+        if item.config.stash.get(UNMEASURED, False):
+            item.config.stash[UNMEASURED] = False
+            for one in _caches():
+                one.cache_clear()
         return (yield)
+    item.config.stash[UNMEASURED] = True
     _import_all()
     of_this_thread, of_new_threads = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
@@ -71,6 +80,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         threading.settrace(of_new_threads)
         sys.settrace(of_this_thread)
+
+
+@cache
+def _caches() -> list[Any]:
+    """Return the cached functions: what they remember must have been computed while measured."""
+    names = [name for name in sys.modules if name.partition(".")[0] in PACKAGES]
+    held = [one for name in names for one in vars(sys.modules[name]).values()]
+    return [one for one in held if isinstance(one, _lru_cache_wrapper)]
 
 
 @cache
