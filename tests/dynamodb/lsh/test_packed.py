@@ -493,6 +493,189 @@ def test_ids_that_share_a_key_are_told_apart(
     assert found(packed) == {first.id, third.id}
 
 
+def one_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all ids of an hour have one tag until another salt is taken."""
+    plain = entries.tag_of
+    monkeypatch.setattr(entries, "tag_of", lambda one, salt=0: plain(one, salt) if salt else 7)
+
+
+def rows_of(client: Any, index: LshDynamoIndex) -> list[dict[str, Any]]:
+    """Return the rows of the user, without codes."""
+    found = client.scan(TableName=index.table)["Items"]
+    return [row for row in found if row["embedding_id"]["S"] >= "0" and "g" in row]
+
+
+GONE: dict[str, Callable[[LshDynamoIndex, ManualClock, VectorRecord], object]] = {
+    "deleted": lambda index, _, one: index.delete(USER, [one.id]),
+    "expired": lambda _, clock, __: clock.advance(3600),
+}
+
+
+@pytest.mark.parametrize("gone", GONE)
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_displaced_id_is_found_when_the_first_is_gone_altogether(  # noqa: PLR0917 - fixtures
+    packed: LshDynamoIndex,
+    monkeypatch: pytest.MonkeyPatch,
+    clock: ManualClock,
+    client: Any,
+    record: Any,
+    gone: str,
+    is_late: bool,  # noqa: FBT001 - a case
+) -> None:
+    """V2, V7: it has one row, whatever optimize and expiry removed; ``erase`` leaves none."""
+    one_tag(monkeypatch)
+    first = record(expires_at=clock.now + timedelta(hours=1))
+    second = record(text="old")
+    packed.upsert(USER, [first])
+    if not is_late:
+        packed.upsert(USER, [second])
+    GONE[gone](packed, clock, first)
+    if is_late:
+        packed.upsert(USER, [second])
+    clock.advance(rows.STUB_SECONDS)
+    assert packed.optimize(USER).removed == (gone == "expired")
+    for row in rows_of(client, packed):
+        assert "expires_at" not in row, "DynamoDB would remove what lookups pass by"
+    assert packed.count(USER) == 1
+    packed.upsert(USER, [replace(second, text="new")])
+    assert packed.count(USER) == 1
+    assert [hit.text for hit in packed.search(USER, X, effort=0.5)] == ["new"]
+    (got,) = packed.get(USER, [first.id, second.id])
+    assert (got.id, got.text) == (second.id, "new")
+    assert packed.delete(USER, [second.id]) == 1
+    assert (packed.count(USER), found(packed)) == (0, set())
+    assert packed.erase(USER).remaining == 0
+    assert rows_of(client, packed) == []
+
+
+def test_a_row_that_is_kept_is_written_deleted_and_expires_like_any(
+    packed: LshDynamoIndex, monkeypatch: pytest.MonkeyPatch, clock: ManualClock, record: Any
+) -> None:
+    """V2, C2: again and again."""
+    one_tag(monkeypatch)
+    first, second = record(), record()
+    packed.upsert(USER, [first])
+    packed.upsert(USER, [second])
+    for seconds in (None, 10):
+        expires = None if seconds is None else clock.now + timedelta(seconds=seconds)
+        packed.upsert(USER, [replace(first, text="again", expires_at=expires)])
+        (got,) = packed.get(USER, [first.id])
+        assert (got.text, got.expires_at) == ("again", expires)
+        assert packed.optimize(USER).removed == 0
+        assert packed.delete(USER, [first.id]) == 1
+        assert packed.delete(USER, [first.id]) == 0
+        assert packed.get(USER, [first.id]) == []
+        assert found(packed) == set(packed.ids(USER).items) == {second.id}
+    packed.upsert(USER, [replace(first, expires_at=clock.now + timedelta(seconds=10))])
+    clock.advance(10)
+    assert packed.count(USER) == 1
+    assert packed.get(USER, [first.id]) == []
+    assert packed.delete(USER, [first.id]) == 0
+    assert packed.optimize(USER).removed == 0
+
+
+def before(
+    index: LshDynamoIndex, operation: str, call: Callable[[], object], skip: int = 0
+) -> list[str]:
+    """Make a call of another process, once, before a request of this one; return what it saw."""
+    client: Any = index._table.client  # noqa: SLF001 - where requests go by
+    send, seen = client.call, list[str]()
+
+    def first(op: Any, name: str, params: dict[str, Any], **more: Any) -> Any:
+        nonlocal skip
+        if name == operation:
+            skip -= 1
+        if skip < 0 and not seen:
+            seen.append(name)
+            call()
+        return send(op, name, params, **more)
+
+    client.call = first
+    return seen
+
+
+RACES: dict[str, Callable[[LshDynamoIndex, VectorRecord, VectorRecord], object]] = {
+    "erased": lambda index, _, __: index.erase(USER),
+    "stored": lambda index, _, second: index.upsert(USER, [second]),
+}
+
+
+@pytest.mark.parametrize("race", RACES)
+def test_a_row_is_displaced_by_none_that_is_gone(  # noqa: PLR0917 - fixtures
+    packed: LshDynamoIndex,
+    opened: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    client: Any,
+    record: Any,
+    race: str,
+) -> None:
+    """V2: who was there when it was looked for may be erased, or the vector stored, meanwhile."""
+    one_tag(monkeypatch)
+    first, second, other = record(), record(), opened()
+    packed.upsert(USER, [first])
+    raced = before(packed, "TransactWriteItems", lambda: RACES[race](other, first, second))
+    packed.upsert(USER, [second])
+    assert raced
+    assert packed.delete(USER, [second.id]) == 1
+    assert second.id not in found(packed) | set(packed.ids(USER).items)
+    assert len(rows_of(client, packed)) == (1 if race == "erased" else 2)
+
+
+AGAIN: dict[str, Callable[[LshDynamoIndex, VectorRecord], object]] = {
+    "erased": lambda index, _: index.erase(USER),
+    "erased and stored": lambda index, one: (index.erase(USER), index.upsert(USER, [one])),
+    "stored": lambda index, one: index.upsert(USER, [replace(one, text="again")]),
+}
+
+
+@pytest.mark.parametrize("again", AGAIN)
+@pytest.mark.parametrize("call", ["upsert", "delete", "optimize"])
+def test_a_kept_row_may_change_before_it_is_written_again(  # noqa: PLR0917 - fixtures
+    packed: LshDynamoIndex,
+    opened: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    clock: ManualClock,
+    record: Any,
+    again: str,
+    call: str,
+) -> None:
+    """V2, V7, S11: the first request finds that it is kept, the second that it is otherwise."""
+    one_tag(monkeypatch)
+    first, second, other = record(), record(), opened()
+    packed.upsert(USER, [replace(first, expires_at=clock.now + timedelta(seconds=10))])
+    packed.upsert(USER, [second])
+    if call == "optimize":
+        clock.advance(10)
+    # Its first one takes a fence.
+    skip = 2 if call == "optimize" else 1
+    raced = before(packed, "UpdateItem", lambda: AGAIN[again](other, first), skip=skip)
+    if call == "upsert":
+        packed.upsert(USER, [first])
+    elif call == "delete":
+        assert packed.delete(USER, [first.id]) == (again != "erased")
+    else:
+        assert packed.optimize(USER).removed == 0
+    assert raced
+    is_there = call == "upsert" or (call == "optimize" and again != "erased")
+    there = {first.id} if is_there else set()
+    assert {one.id for one in packed.get(USER, [first.id])} == there
+    assert set(packed.ids(USER).items) - {second.id} == there
+    assert found(opened()) - {second.id} == there
+
+
+def test_an_erase_leaves_no_row_that_displaces_one_that_came_meanwhile(
+    packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch, client: Any, record: Any
+) -> None:
+    """S11: it goes on until both are gone."""
+    one_tag(monkeypatch)
+    first, second, third, other = record(), record(), record(), opened()
+    packed.upsert(USER, [first])
+    raced = before(packed, "DeleteItem", lambda: other.upsert(USER, [second, third]))
+    assert packed.erase(USER).remaining == 0
+    assert raced
+    assert rows_of(client, packed) == []
+
+
 # -- expiry and repair ----------------------------------------------------------------------------
 
 
