@@ -26,7 +26,13 @@ from ialstore_backends.lsh.packed.entries import (
     winners,
 )
 from ialstore_backends.lsh.packed.head import decode_head
-from ialstore_backends.lsh.packed.rebuilding import due, encode_all, merge, tail_limit
+from ialstore_backends.lsh.packed.rebuilding import (
+    TooManyVectorsError,
+    due,
+    encode_all,
+    merge,
+    tail_limit,
+)
 from ialstore_backends.lsh.packed.rotation import rotation
 from ialstore_backends.lsh.packed.row_writing import Written
 from ialstore_backends.lsh.packed.rows import (
@@ -117,8 +123,13 @@ class PackedMaintenance:
         notes: tuple[str, ...] = ()
         what = None
         if claimed is not None:
-            what, is_done = self._rebuild(op, user_id, claimed, done, only_due=only_due)
-            notes = () if is_done else (_RACED,)
+            try:
+                what, is_done = self._rebuild(op, user_id, claimed, done, only_due=only_due)
+                notes = () if is_done else (_RACED,)
+            except TooManyVectorsError as error:
+                notes = (str(error),)
+                later = claimed.number + self._segments_until_due(user_id, error.count)
+                self._tail.postpone(op, user_id, fence=claimed.fence, due=later)
             self._writer.forget(user_id)
         else:  # a rebuild may have died after an erase
             self._tail.remove_leftovers(op, user_id)

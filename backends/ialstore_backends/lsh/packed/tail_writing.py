@@ -185,6 +185,18 @@ class TailWriter(TailReader):
             op.add(Units(write=1))
             return None
 
+    def postpone(self, op: Operation, user_id: str, *, fence: int, due: int) -> None:
+        """Let a rebuild pay from a later segment on, unless somebody began one meanwhile."""
+        params = {
+            "UpdateExpression": "SET d = :d REMOVE t",
+            "ConditionExpression": "f = :f",
+            "ExpressionAttributeValues": {":d": numeric(due), ":f": numeric(fence)},
+        }
+        try:
+            self._update_open(op, user_id, params)
+        except ConditionFailedError:
+            op.add(Units(write=1))
+
     def put_mean(self, op: Operation, user_id: str, version: int, mean: Floats) -> None:
         """Write the mean of a version."""
         item = {
