@@ -23,7 +23,6 @@ from typing import Any, Final
 import numpy as np
 from _report import Cell, Report, arguments
 from lsh_units import Vectors, data, records
-from packed_units import TEXT, K
 
 from ialstore import IndexSpec
 from ialstore.vector_model import Where, encode_search
@@ -36,6 +35,8 @@ from ialstore_backends.lsh.packed.rebuilding import tail_limit
 from ialstore_backends.lsh.packed.reckoning import PreparedUser, ReckonedSource
 
 LOCOMO: Final = "locomo6_minilm.npz"
+K: Final = 10
+TEXT: Final = "x" * 500
 NOW: Final = 1_800_000_000
 NEAR: Final = 12  # neighbours, by whose differences text is moved
 BLOCK: Final = 500
@@ -123,6 +124,11 @@ class Real:
         """Return real text, each vector many times."""
         kind = self.some(count // times)
         return Kind(np.tile(kind.base, (times, 1)), kind.queries)
+
+
+def tail_of(spec: IndexSpec, count: int) -> int:
+    """Return how many vectors a tail holds when it is full."""
+    return tail_limit(EntryFormat(spec.dimension, spec.metric), count)
 
 
 def unit(vectors: Any) -> Vectors:
@@ -232,8 +238,7 @@ class Player:
 
     def half_full(self) -> int:
         """Return how many vectors are in a tail that is half full."""
-        layout = EntryFormat(self._spec.dimension, self._spec.metric)
-        return tail_limit(layout, len(self._records)) // 2
+        return tail_of(self._spec, len(self._records)) // 2
 
     def exact(self) -> float:
         """Return the recall of an exact search of what is kept."""

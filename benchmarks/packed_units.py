@@ -1,9 +1,10 @@
 """What searches and upserts of both layouts of `lsh+dynamodb` cost, metered: units against recall.
 
-Embeddings of real dialogue turns (all-MiniLM-L6-v2, 384 numbers) with texts of 500 bytes, on an
-emulator of DynamoDB. Recall@10 counts scores, against exact search, so that ties cost nothing.
-Eventual reads, texts of the hits included. Cold is a process that holds nothing; held is one that
-has the codes of all cells. Units don't depend on the machine.
+Embeddings of real dialogue turns (all-MiniLM-L6-v2, 384 numbers; of more than 20,000, the rest are
+moved) with texts of 500 bytes, on an emulator of DynamoDB. Recall@10 counts scores, against exact
+search, so that ties cost nothing. Eventual reads, texts of the hits included. Cold is a process
+that holds nothing; held is one that has the codes of all cells. The tail is half full, as many
+upserts behind the last maintenance as that takes. Units don't depend on the machine.
 
     IALSTORE_DATA=FOLDER python benchmarks/packed_units.py [--users 1000 6000 20000]
 """
@@ -12,66 +13,68 @@ from __future__ import annotations
 
 import os
 import statistics
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-from _report import Bars, Cell, Report, Table, arguments
-from lsh_units import SPEC, Vectors, data, records
+from _report import Cell, Lines, Report, Table, arguments
+from lsh_units import SPEC, records
+from packed_kinds import TEXT, K, Kind, Real, tail_of
 
 from ialstore import Consistency, Where, meter
 from ialstore.testing.servers import RunningServer, start
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
 
 EFFORTS: Final[dict[str, tuple[float, ...]]] = {
-    "gsi": (0.5, 0.8, 0.9, 0.95),
-    "packed": (0.2, 0.35, 0.5, 0.65),
+    "gsi": (0.3, 0.5, 0.7, 0.8, 0.9, 0.95),
+    "packed": (0.2, 0.35, 0.45, 0.5, 0.55, 0.65),
 }
 DEFAULT: Final = {"gsi": 0.9, "packed": 0.5}
-K: Final = 10
 EVENTUAL: Final = Consistency.EVENTUAL
 NOTHING: Final = Where(session_id="none")
 """What is searched for in the codes of all cells."""
-TEXT: Final = "x" * 500
-UPSERTS: Final = 100
+SERIES: Final = ("gsi", "packed, cold", "packed, held")
 BATCH: Final = 50
 
 
 class Bench:
     """Searches of one user of one layout."""
 
-    def __init__(self, server: RunningServer, layout: Any, base: Vectors, queries: Vectors) -> None:
+    def __init__(self, server: RunningServer, layout: Any, kind: Kind) -> None:
         self.layout = layout
-        self.base = base
-        self.queries = queries
+        self.base, self.queries = kind.base, kind.queries
         self.user = "user"
-        self._prefix = f"{layout}{len(base)}-"
+        self._prefix = f"{layout}{len(self.base)}-"
         self._options = LshOptions(endpoint=server.endpoint, layout=layout, chunks=1)
-        self._least = [float(np.sort(base @ vector)[-K]) for vector in queries]
+        self._least = [float(np.sort(self.base @ one)[-K]) for one in self.queries]
 
     def opened(self) -> LshDynamoIndex:
         """Return an index that holds nothing."""
         return LshDynamoIndex(self._prefix, SPEC, self._options, timeout_seconds=60)
 
     def fill(self) -> list[Cell]:
-        """Store everything, with the maintenance that is due.
+        """Store everything, with the maintenance that is due, until the tail is half full.
 
         Returns:
             Write units of an upsert, the mean of the last ones, which are made one by one; and of
             maintenance, that of the second half, spread over it.
         """
         count = len(self.base)
+        tail = tail_of(SPEC, count)
+        last = count - tail // 2  # maintenance is due there, and was not done just before
+        paused = last - round(1.2 * tail)
+        maintenance = 0.0
         with self.opened() as index:
             index.setup()
-            maintenance = 0.0
-            for first in range(0, count - UPSERTS, BATCH):
-                some = records(self.base[first : min(first + BATCH, count - UPSERTS)], first, TEXT)
+            for first in range(0, last, BATCH):
+                some = records(self.base[first : min(first + BATCH, last)], first, TEXT)
                 index.upsert(self.user, list(some))
-                maintenance += self._maintained(index) * (first >= count // 2)
+                if not paused <= first < last - BATCH:
+                    maintenance += self._maintained(index) * (first >= count // 2)
             with meter() as alone:
-                for one in records(self.base[-UPSERTS:], count - UPSERTS, TEXT):
+                for one in records(self.base[last:], last, TEXT):
                     index.upsert(self.user, [one])
-            maintenance += self._maintained(index)
-        return [alone.units.write / UPSERTS, maintenance / (count - count // 2)]
+        return [alone.units.write / (count - last), maintenance / (last - count // 2)]
 
     def _maintained(self, index: LshDynamoIndex) -> float:
         """Do the maintenance that is due; return its write units."""
@@ -112,31 +115,49 @@ class Bench:
 
 def measure(report: Report, given: Any, server: RunningServer) -> None:
     """Report every layout and size; what is done is kept after each."""
-    base, query = data()
-    base = base[np.random.default_rng(0).permutation(len(base))]
     writes = report.table(
         "writes", "Upserts", "layout", "vectors", "write units", "of its maintenance"
     )
     columns = ("effort", f"recall@{K}", "read units", "p95", "requests", "bytes held")
-    searches = report.table("searches", "Searches", "layout", "vectors", "codes", *columns)
-    report.pictures.append(
-        Bars("searches", ("layout", "vectors", "codes", "effort"), ["read units"], is_log=False)
-    )
+    tables = [
+        report.table(name, title, "index", "vectors", *columns)
+        for name, title in (("defaults", "With the default effort"), ("searches", "Searches"))
+    ]
+    real = Real()
     for count in given.users:
+        report.pictures.append(
+            Lines(
+                "searches",
+                f"{count}",
+                "index",
+                "read units",
+                f"recall@{K}",
+                SERIES,
+                only={"vectors": count},
+                least_y=0.0,
+            )
+        )
+        kind = real.some(count)
+        kind = replace(kind, queries=kind.queries[: given.queries])
         for layout in given.layouts:
-            bench = Bench(server, layout, base[:count], query[: given.queries])
+            bench = Bench(server, layout, kind)
             writes.add(layout, count, *bench.fill())
             efforts = EFFORTS[layout] if given.efforts else (DEFAULT[layout],)
-            for held in (False, True) if layout == "packed" else (False,):
-                _search(searches, bench, efforts, held=held)
+            if layout == "packed":
+                _search(tables, bench, efforts, "packed, cold")
                 report.keep(given)
+                _search(tables, bench, efforts, "packed, held")
+            else:
+                _search(tables, bench, efforts, layout)
+            report.keep(given)
 
 
-def _search(table: Table, bench: Bench, efforts: tuple[float, ...], *, held: bool) -> None:
+def _search(tables: list[Table], bench: Bench, efforts: tuple[float, ...], series: str) -> None:
+    defaults, searches = tables
     for effort in efforts:
-        found = bench.searches(effort, held=held)
-        kind = "held" if held else "cold"
-        table.add(bench.layout, len(bench.base), kind, f"{effort:g}", *found)
+        found = bench.searches(effort, held=series.endswith("held"))
+        for table in [searches, *[defaults] * (effort == DEFAULT[bench.layout])]:
+            table.add(series, len(bench.base), f"{effort:g}", *found)
 
 
 def main() -> None:

@@ -6,11 +6,11 @@ import os
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from functools import cache
+from functools import _lru_cache_wrapper, cache
 from importlib import import_module
 from pkgutil import walk_packages
+from typing import Any
 
-import botocore.session
 import pytest
 from coverage import Coverage
 from hypothesis import settings
@@ -25,6 +25,9 @@ from ialstore.testing.profiles import PROFILES, profile
 settings.register_profile("default", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("default")
 
+PACKAGES = (ialstore.__name__, ialstore_backends.__name__)
+UNMEASURED = pytest.StashKey[bool]()
+"""Whether the last test was not measured."""
 LAST = (
     "caching",
     "rediscache",
@@ -60,7 +63,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         or Coverage.current() is None
         or item.get_closest_marker("no_cover") is None
     ):
+        if item.config.stash.get(UNMEASURED, False):
+            item.config.stash[UNMEASURED] = False
+            for one in _caches():
+                one.cache_clear()
         return (yield)
+    item.config.stash[UNMEASURED] = True
     _import_all()
     of_this_thread, of_new_threads = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
@@ -75,20 +83,20 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 @cache
+def _caches() -> list[Any]:
+    """Return the cached functions: what they remember must have been computed while measured."""
+    names = [name for name in sys.modules if name.partition(".")[0] in PACKAGES]
+    held = [one for name in names for one in vars(sys.modules[name]).values()]
+    return [one for one in held if isinstance(one, _lru_cache_wrapper)]
+
+
+@cache
 def _import_all() -> None:
     """Import every module where that is measured, not in the first test that needs it."""
     for package in (ialstore, ialstore_backends):
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 import_module(module.name)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _aws_is_described_once() -> Iterator[None]:
-    """Let all clients of AWS share what describes the services: to read it takes one 80 ms."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import botocore.session
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from ialstore import (
     AccessDeniedError,
@@ -73,6 +74,22 @@ def test_the_region_is_that_of_the_url_or_environment(
     monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-south-1")
     read(proxy, table)
     assert signed_as(proxy) == ("test", "ap-south-1")
+
+
+def test_stores_of_a_process_read_once_what_describes_the_service(
+    proxy: FaultProxy, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(proxy, table)
+    opened: list[str] = []
+    load = JSONFileLoader.load_file
+
+    def listen(self: JSONFileLoader, path: str) -> Any:
+        opened.append(path)
+        return load(self, path)
+
+    monkeypatch.setattr(JSONFileLoader, "load_file", listen)
+    read(proxy, table)
+    assert not opened
 
 
 def test_without_a_region_the_error_says_where_to_write_it() -> None:

@@ -11,7 +11,7 @@ import random
 import time
 import zlib
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import botocore.session
@@ -32,6 +32,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ProfileNotFound,
 )
+from botocore.loaders import create_loader
 from botocore.utils import get_environ_proxies
 
 from ialstore.cost import Units
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from botocore.awsrequest import AWSPreparedRequest
+    from botocore.loaders import Loader
     from botocore.session import Session
 
     from ialstore.operation import Operation
@@ -246,8 +248,20 @@ def _region(session: Session, options: TableOptions) -> str | None:
     return found or ("us-east-1" if options.endpoint else None)
 
 
+@cache
+def _loader(folders: str | None) -> Loader:
+    """Return what reads the descriptions of AWS's services; all sessions share what it has read."""
+    return create_loader(folders)
+
+
+def _new_session(profile: str | None) -> Session:
+    session = botocore.session.Session(profile=profile)
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    return session
+
+
 def _session(options: TableOptions) -> Session:
-    session = botocore.session.Session(profile=options.profile)
+    session = _new_session(options.profile)
     if not options.role:
         return session
     fetcher = AssumeRoleCredentialFetcher(
@@ -256,7 +270,7 @@ def _session(options: TableOptions) -> Session:
         role_arn=options.role,
         extra_args={"RoleSessionName": "ialstore"},
     )
-    session = botocore.session.Session(profile=options.profile)
+    session = _new_session(options.profile)
     session.get_component("credential_provider").insert_before("env", _Role(fetcher))
     return session
 
