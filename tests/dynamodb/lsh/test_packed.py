@@ -1124,6 +1124,29 @@ def test_a_call_that_meets_a_switch_goes_on(
     assert refused == 2
 
 
+@pytest.mark.parametrize("call", ["upsert", "delete", "erase"])
+def test_a_call_that_meets_a_row_that_is_being_displaced_goes_on(
+    packed: LshDynamoIndex, opened: Open, proxy: FaultProxy, call: str
+) -> None:
+    """E1: the transaction writes to the row of another id, too."""
+    records = crowd(4, 3)
+    packed.upsert(USER, records)
+    index = opened(proxy.endpoint)
+    index.count(USER)
+    refused: list[str] = []
+
+    def decide(request: ProxiedRequest) -> Decision:
+        is_row = b"#@" not in request.body and request.operation in {"UpdateItem", "DeleteItem"}
+        if is_row and len(refused) < 2:
+            refused.append(request.operation)
+            return Instead.error("TransactionConflictException")
+        return None
+
+    proxy.decide = decide
+    CONFLICTS[call](index, records)
+    assert len(refused) == 2
+
+
 @pytest.mark.parametrize(
     ("reason", "error"),
     [
