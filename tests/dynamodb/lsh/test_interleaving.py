@@ -41,7 +41,7 @@ SEEDS = range(4)
 TAGS = 32
 NEVER = 10**9
 KILLS = 0.006
-SEEDS_OF_A_PLANT = range(12, 42)
+SEEDS_OF_A_PLANT = range(20, 50)
 SHARE_THAT_GOES = 0.5
 USUAL = {
     "upsert": 8,
