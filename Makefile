@@ -13,7 +13,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PYTEST_FLAGS ?= --numprocesses=auto --maxschedchunk=8
 PYTEST := $(if $(COVERAGE),$(BIN)/coverage run $(BIN)/pytest,$(BIN)/pytest)
 
-.PHONY: help setup services demo test soak coverage check lint types format wheel peers figures clean
+.PHONY: help setup services demo test soak coverage check lint types mypy pyright format wheel peers figures clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -45,9 +45,10 @@ lint: $(STAMP) ## Run ruff
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 
-types: $(STAMP) ## Run mypy and pyright
-	$(BIN)/mypy
-	$(BIN)/pyright
+types: mypy pyright ## Run mypy and pyright
+
+mypy pyright: $(STAMP)
+	$(BIN)/$@
 
 format: $(STAMP) ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only .
