@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.codec import VectorCodec
     from ialstore_backends.lsh.schema import EmbeddingRow
 
-__all__ = ["CodedRows", "items_of", "metadata_of", "records_of", "session_of"]
+__all__ = ["EXPIRES", "CodedRows", "items_of", "metadata_of", "records_of", "session_of"]
 
 _SESSION: Final = "session"
-_EXPIRES: Final = "expires"
+EXPIRES: Final = "expires"
+"""Seconds since 1970, in the metadata of a row that expires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def metadata_of(record: EncodedRecord) -> str:
     """Return what an entry of the index holds beside the vector; the role is in the id."""
     fields: dict[str, Any] = {_SESSION: record.session_id}
     if record.expires is not None:
-        fields[_EXPIRES] = record.expires
+        fields[EXPIRES] = record.expires
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -131,7 +132,7 @@ def _record(
     one: str, beside: dict[str, Any], item: Item, vector: NDArray[np.float32]
 ) -> EncodedRecord:
     """Return a record, or raise one of ``DAMAGE``."""
-    session_id, expires = beside[_SESSION], beside.get(_EXPIRES)
+    session_id, expires = beside[_SESSION], beside.get(EXPIRES)
     check_text(session_id, "session")
     if expires is not None:
         from_seconds(expires)

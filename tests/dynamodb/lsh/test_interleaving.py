@@ -3,6 +3,8 @@
 Each process is an index of its own, in a thread that stops before every request; a scheduler lets
 one of them go on at a time. Some are killed between two requests. What was acknowledged is compared
 with what searches found: the planted faults below must be seen.
+
+On further days what was deleted, or has expired, goes altogether, while ids share keys.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from botocore.session import Session
 
 from ialstore import IalStoreError, VectorRecord
 from ialstore.ids import message_id
@@ -24,7 +28,7 @@ from ialstore.testing.clock import START, ManualClock
 from ialstore.testing.servers import RunningServer
 from ialstore.testing.specs import spec_of
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
-from ialstore_backends.lsh.packed import maintenance, rebuilding, tail_items, tail_writing
+from ialstore_backends.lsh.packed import entries, maintenance, rebuilding, tail_items, tail_writing
 from ialstore_backends.lsh.packed.entries import TOMBSTONE_BYTES
 
 SPEC = spec_of("cosine")
@@ -32,10 +36,28 @@ USER = "u"
 IDS = [message_id(USER, "s", START, "user", str(number)) for number in range(24)]
 PROCESSES = 4
 CALLS = 10
+DAY = 86_400
 SEEDS = range(4)
+TAGS = 32
 NEVER = 10**9
 KILLS = 0.006
-TRIES_OF_A_PLANT = 12
+SEEDS_OF_A_PLANT = range(20, 50)
+SHARE_THAT_GOES = 0.5
+USUAL = {
+    "upsert": 8,
+    "delete": 3,
+    "search": 4,
+    "optimize": 3,
+    "erase": 0.15,
+    "brief": 0,
+    "get": 0,
+    "expire": 0,
+}
+"""How often each call is made."""
+TWO_DAYS = (
+    USUAL | {"upsert": 6, "delete": 6, "brief": 4, "get": 3},
+    USUAL | {"delete": 4, "brief": 2, "get": 6, "expire": 3},
+)
 
 Rewrite = Callable[[str, dict[str, Any]], None]
 pytestmark = pytest.mark.usefixtures("by_codes")
@@ -50,11 +72,12 @@ class Call:
     """A call in the history; ``end`` is NEVER of one that was not acknowledged.
 
     Attributes:
-        kind: ``upsert``, ``delete`` or ``erase``.
+        kind: ``upsert``, ``delete``, ``erase``, or ``brief``: to store what expires the next day.
         ids: what it is about.
         label: of the vectors that it stores.
         begin: step of the scheduler.
         end: likewise.
+        day: when it was made.
     """
 
     kind: str
@@ -62,6 +85,7 @@ class Call:
     label: str
     begin: int
     end: int = NEVER
+    day: int = 0
 
 
 class Scheduler:
@@ -129,13 +153,18 @@ class World:
         self._prefix = prefix
         self._rewrite = rewrite
         self._clock = ManualClock()
+        self.day = 0
         self.scheduler = Scheduler(seed)
+        self._client: Any = Session().create_client(
+            "dynamodb", "us-east-1", endpoint_url=server.endpoint
+        )
         self._seed = seed
         self.history: list[Call] = []
-        self.rebuilds = 0
+        self.rebuilds = self.displaced = self.expired = 0
         self.was_killed = self.was_erased = False
         with self.opened("setup") as index:
             index.setup()
+            self._table = index.table
 
     def opened(self, name: str) -> LshDynamoIndex:
         """Return the index of a process."""
@@ -148,7 +177,9 @@ class World:
         def call(op: Any, operation: str, params: dict[str, Any], **more: Any) -> Any:
             self.scheduler.turn(name)
             self._rewrite(operation, params)
-            return send(op, operation, params, **more)
+            answer = send(op, operation, params, **more)
+            self.displaced += "kept" in str(params.get("TransactItems"))
+            return answer
 
         client.call = call
         client.pauses = lambda _: lambda: None
@@ -166,14 +197,12 @@ class World:
 
     # -- processes ------------------------------------------------------------------------------
 
-    def process(self, name: str) -> None:
+    def process(self, name: str, weights: Sequence[float]) -> None:
         """Make some calls; after it was killed, go on as another process."""
         index = self.opened(name)
         choice = random.Random(f"{self._seed} {name}")
         for number in range(CALLS):
-            kind = choice.choices(
-                ["upsert", "delete", "search", "optimize", "erase"], [8, 3, 4, 3, 0.15]
-            )[0]
+            kind = choice.choices(list(USUAL), weights)[0]
             try:
                 self._one(index, kind, f"{name}-{number}", choice)
             except Killed:
@@ -183,6 +212,10 @@ class World:
     def _one(self, index: LshDynamoIndex, kind: str, label: str, choice: random.Random) -> None:
         if kind == "search":
             self.search(index)
+        elif kind == "get":
+            self.get(index, choice.sample(IDS, 8))
+        elif kind == "expire":
+            self.expire(choice)
         elif kind == "optimize":
             report = index.optimize(USER, only_due=choice.random() < 0.7)
             self.rebuilds += not report.notes
@@ -191,10 +224,12 @@ class World:
             self._write(index, kind, label, some)
 
     def _write(self, index: LshDynamoIndex, kind: str, label: str, some: tuple[str, ...]) -> None:
-        call = Call(kind, tuple(IDS) if kind == "erase" else some, label, self.scheduler.step)
+        about = tuple(IDS) if kind == "erase" else some
+        call = Call(kind, about, label, self.scheduler.step, day=self.day)
         self.history.append(call)
-        if kind == "upsert":
-            index.upsert(USER, [vector_record(one, label) for one in some])
+        if kind in {"upsert", "brief"}:
+            expires = self._clock.now + timedelta(seconds=DAY) if kind == "brief" else None
+            index.upsert(USER, [vector_record(one, label, expires) for one in some])
         elif kind == "delete":
             index.delete(USER, some)
         else:
@@ -214,16 +249,49 @@ class World:
         assert len({hit.id for hit in found}) == len(found), "a vector was found twice"
         return found.examined
 
+    def get(self, index: LshDynamoIndex, some: Sequence[str]) -> None:
+        """Get some vectors, and compare."""
+        begin = self.scheduler.step
+        found = {one.id: one.text for one in index.get(USER, some)}
+        self.compare(found, begin, self.scheduler.step, some)
+
+    def next_day(self) -> None:
+        """Let a day pass, and what is to expire be expired."""
+        self.day += 1
+        self._clock.advance(DAY)
+        self.expire(self.scheduler.random)
+
+    def expire(self, choice: random.Random) -> None:
+        """Remove some expired rows, as DynamoDB does at a time that nobody knows."""
+        for row in self.rows():
+            is_due = "expires_at" in row and int(row["expires_at"]["N"]) <= self._now
+            if is_due and choice.random() < SHARE_THAT_GOES:
+                key = {name: row[name] for name in ("user_chunk", "embedding_id")}
+                self._client.delete_item(TableName=self._table, Key=key)
+                self.expired += 1
+
+    @property
+    def _now(self) -> int:
+        return int(self._clock.now.timestamp())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return all that the table holds of the user."""
+        found = self._client.scan(TableName=self._table, ConsistentRead=True)["Items"]
+        return [row for row in found if row["user_chunk"]["S"].startswith(f"{USER}#")]
+
     # -- what must hold -------------------------------------------------------------------------
 
-    def compare(self, found: dict[str, str | None], begin: int, end: int) -> None:
-        """Compare what a search found between two steps with the history."""
-        for one in IDS:
+    def compare(
+        self, found: dict[str, str | None], begin: int, end: int, some: Sequence[str] = IDS
+    ) -> None:
+        """Compare what of some ids was found between two steps with the history."""
+        for one in some:
             about = [call for call in self.history if one in call.ids and call.begin <= end]
             if one in found:
                 (stored,) = [call for call in about if call.label == found[one]]
                 later = [call for call in about if call.begin > stored.end and call.end < begin]
                 assert not later, f"{found[one]} was found after {later[0].kind} {later[0].label}"
+                assert stored.kind == "upsert" or stored.day == self.day, "it is expired"
             elif self._is_there(about, begin):
                 raise AssertionError(f"{one} was acknowledged, and not found at {begin}")
 
@@ -244,7 +312,7 @@ class World:
         with self.opened("end") as index:
             examined = self.search(index)
             count = index.count(USER)
-            if not (self.was_killed or self.was_erased):
+            if not (self.was_killed or self.was_erased or self.day):
                 assert examined == count, "codes stayed of vectors that were removed"
             for first in range(0, len(IDS), 4):
                 self._write(index, "upsert", f"end-{first}", tuple(IDS[first : first + 4]))
@@ -254,15 +322,19 @@ class World:
             index.optimize(USER)
             index.optimize(USER)
             assert self.search(index) == count, "optimize left codes that no row has"
-            assert index.count(USER) == count
-            assert len(index.ids(USER).items) == count
+            assert index.count(USER) == count == len(IDS)
+            assert list(index.ids(USER).items) == sorted(IDS)
+            self.get(index, IDS)
+            assert index.delete(USER, IDS) == len(IDS)
+            assert index.erase(USER).remaining == 0
+            assert not self.rows(), "erase left something"
 
 
-def vector_record(one: str, label: str) -> VectorRecord:
+def vector_record(one: str, label: str, expires: datetime | None = None) -> VectorRecord:
     """Return a record whose text says which call stored it."""
     number = int.from_bytes(f"{one}{label}".encode(), "big") % 2**32
     vector = np.random.default_rng(number).standard_normal(SPEC.dimension)
-    return VectorRecord(one, vector, "s", "user", label)
+    return VectorRecord(one, vector, "s", "user", label, expires)
 
 
 @pytest.fixture(autouse=True)
@@ -277,14 +349,23 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuilding, "_UNIT_BYTES", 160)
 
 
-def play(
-    prefix: str, server: RunningServer, seed: int, rewrite: Rewrite, kills: float = KILLS
+def play(  # noqa: PLR0917 - what differs between tests
+    prefix: str,
+    server: RunningServer,
+    seed: int,
+    rewrite: Rewrite,
+    kills: float = KILLS,
+    days: Sequence[dict[str, float]] = (USUAL,),
 ) -> World:
     """Play one seed; return its world."""
     world = World(prefix, server, seed, rewrite)
     world.scheduler.kills = kills
-    names = [f"p{number}" for number in range(PROCESSES)]
-    world.scheduler.run({name: partial(world.process, name) for name in names})
+    for day, weights in enumerate(days):
+        if day:
+            world.next_day()
+        names = [f"p{PROCESSES * day + number}" for number in range(PROCESSES)]
+        chances = list(weights.values())
+        world.scheduler.run({name: partial(world.process, name, chances) for name in names})
     world.end()
     return world
 
@@ -300,6 +381,24 @@ def test_what_is_acknowledged_is_found_and_what_is_removed_is_not(
     """S13, V2, V7: whoever writes, deletes, erases, rebuilds and dies meanwhile."""
     world = play(prefix, dynoxide, seed, as_it_is)
     assert world.rebuilds, "nothing was rebuilt: the test shows nothing"
+
+
+@pytest.fixture
+def few_tags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ids share keys."""
+    plain = entries.tag_of
+    monkeypatch.setattr(entries, "tag_of", lambda one, salt=0: plain(one, salt) % TAGS)
+
+
+@pytest.mark.usefixtures("few_tags")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ids_that_share_keys_have_one_row_each_whatever_goes_altogether(
+    dynoxide: RunningServer, prefix: str, seed: int
+) -> None:
+    """S13, V2, V7: rows are displaced, and expire, meanwhile."""
+    world = play(prefix, dynoxide, seed, as_it_is, days=TWO_DAYS)
+    assert world.displaced, "nothing was displaced: the test shows nothing"
+    assert world.expired, "nothing was gone: the test shows nothing"
 
 
 # -- planted faults -------------------------------------------------------------------------------
@@ -330,6 +429,13 @@ def no_tombstones(operation: str, params: dict[str, Any]) -> None:
         ]
 
 
+def nothing_is_kept(_: str, params: dict[str, Any]) -> None:
+    """Let a transaction that displaces a row change nothing else."""
+    for part in params.get("TransactItems", ()):
+        if "kept" in part.get("Update", {}).get("UpdateExpression", ""):
+            part["Update"]["UpdateExpression"] = "ADD unheard :one"
+
+
 SLOW_PLANT = "tombstones are forgotten"
 PLANTS: dict[str, tuple[Rewrite, float]] = {
     "a segment is closed whatever was added meanwhile": (
@@ -342,11 +448,16 @@ PLANTS: dict[str, tuple[Rewrite, float]] = {
 """What is changed, and by how much vectors must grow until everything is encoded again."""
 
 
-def is_seen(prefix: str, server: RunningServer, rewrite: Rewrite) -> bool:
+def is_seen(
+    prefix: str,
+    server: RunningServer,
+    rewrite: Rewrite,
+    days: Sequence[dict[str, float]] = (USUAL,),
+) -> bool:
     """Return whether a fault is seen under some seed."""
-    for seed in range(TRIES_OF_A_PLANT):
+    for seed in SEEDS_OF_A_PLANT:
         try:
-            play(f"{prefix}{seed}-", server, seed, rewrite, kills=0)
+            play(f"{prefix}{seed}-", server, seed, rewrite, kills=0, days=days)
         except AssertionError:
             return True
     return False
@@ -376,3 +487,11 @@ def test_merging_the_open_segment_is_seen(
 
     monkeypatch.setattr(maintenance, "merge", one_more)
     assert is_seen(prefix, dynoxide, as_it_is)
+
+
+@pytest.mark.usefixtures("few_tags")
+def test_that_rows_are_not_kept_for_what_they_displace_is_seen(
+    dynoxide: RunningServer, prefix: str
+) -> None:
+    """Lookups would end where a row was, and another be made."""
+    assert is_seen(prefix, dynoxide, nothing_is_kept, TWO_DAYS)

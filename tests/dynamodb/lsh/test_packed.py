@@ -37,8 +37,10 @@ from ialstore.testing.vector.base import USER, X
 from ialstore.testing.vector.crowd import crowd
 from ialstore.url import StoreURL
 from ialstore.vector_model import SearchResult
+from ialstore_backends.dynamodb.sizes import item_bytes
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
-from ialstore_backends.lsh.packed import entries, rebuilding, rows, tail_items, tail_writing
+from ialstore_backends.lsh.packed import entries, head, rebuilding, rows, tail_items, tail_writing
+from ialstore_backends.lsh.packed.cells import Cells
 from ialstore_backends.lsh.packed.codes import directions
 from ialstore_backends.lsh.packed.entries import EntryFormat
 from ialstore_backends.lsh.packed.prediction import PackedPrediction
@@ -432,6 +434,175 @@ def test_a_rebuild_that_another_has_overtaken_changes_nothing(
     assert found(opened()) == {one.id for one in records[:stored]}
 
 
+def rebuilt_while_erased(
+    packed: LshDynamoIndex, rebuilder: LshDynamoIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Erase a user while a rebuild writes cells, which dies then."""
+    packed.bulk_load((USER, one) for one in crowd(50, 3))
+    maintenance: Any = cast("Any", rebuilder)._layout._maintenance  # noqa: SLF001 - where it waits
+    put_cells = maintenance._put_cells  # noqa: SLF001 - as above
+
+    def put_cells_late(*args: Any) -> bool:
+        assert packed.erase(USER).remaining == 0
+        put_cells(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(maintenance, "_put_cells", put_cells_late)
+    with pytest.raises(KeyboardInterrupt):
+        rebuilder.optimize(USER, only_due=True)
+
+
+REMEDIES: dict[str, Callable[[LshDynamoIndex], object]] = {
+    "optimize": lambda index: index.optimize(USER),
+    "optimize what is due": lambda index: index.optimize(USER, only_due=True),
+    "erase": lambda index: index.erase(USER),
+}
+
+
+def codes_of(client: Any, index: LshDynamoIndex) -> list[dict[str, Any]]:
+    """Return what the partition of codes of the user holds."""
+    found: list[dict[str, Any]] = client.query(
+        TableName=index.table,
+        KeyConditionExpression="user_chunk = :p",
+        ExpressionAttributeValues={":p": CODES["user_chunk"]},
+    )["Items"]
+    return found
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("remedy", REMEDIES)
+def test_what_a_killed_rebuild_left_of_an_erased_user_goes(
+    packed: LshDynamoIndex,
+    opened: Open,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    remedy: str,
+) -> None:
+    """S11: it is no user, and has no vectors; another call removes its codes."""
+    rebuilt_while_erased(packed, opened(), monkeypatch)
+    assert len(codes_of(client, packed)) > 1
+    assert list(packed.users().items) == []
+    assert packed.count(USER) == 0
+    REMEDIES[remedy](packed)
+    assert codes_of(client, packed) == []
+    with meter() as metered:
+        packed.optimize(USER, only_due=True)
+    assert metered.units == Units(read=1, write=1, requests=2)
+
+
+@pytest.mark.usefixtures("small")
+def test_what_was_left_goes_though_the_user_comes_back_and_what_comes_stays(
+    packed: LshDynamoIndex,
+    opened: Open,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    clock: ManualClock,
+) -> None:
+    """S11, V2: at any time."""
+    rebuilt_while_erased(packed, opened(), monkeypatch)
+    clock.advance(1)
+    records, other, index = crowd(51, 3), opened(), opened()
+    raced = before(index, "Query", lambda: other.upsert(USER, records[50:]), skip=1)
+    index.optimize(USER, only_due=True)
+    assert raced
+    assert [one["embedding_id"]["S"] for one in codes_of(client, packed)] == ["U"]
+    assert found(packed) == {records[50].id}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_cell_that_is_overwritten_while_leftovers_are_removed_stays(
+    packed: LshDynamoIndex, opened: Open, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S13: the user has come back, and a rebuild."""
+    rebuilt_while_erased(packed, opened(), monkeypatch)
+    cell = next(one for one in codes_of(client, packed) if "c" in one)
+    cell["f"] = {"N": str(int(cell["f"]["N"]) + 1)}
+    index = opened()
+    write = partial(client.put_item, TableName=packed.table, Item=cell)
+    raced = before(index, "DeleteItem", write)
+    index.optimize(USER)
+    assert raced
+    assert codes_of(client, packed) == [cell]
+
+
+FEW = 40
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a head take cells of few vectors."""
+    layout = EntryFormat(SPEC.dimension, SPEC.metric)
+    monkeypatch.setattr(rebuilding, "_MOST_ENTRIES", 4)
+    cells = -(-FEW // int(4 * rebuilding.FILL))
+    room = 2 * SPEC.dimension + cells * head.cell_record_bytes(layout)
+    monkeypatch.setattr(rebuilding, "_LARGEST_HEAD_BYTES", room)
+
+
+@pytest.mark.usefixtures("small", "few")
+@pytest.mark.parametrize("growth", [1.5, 9], ids=["encode", "merge"])
+def test_of_too_many_vectors_no_cells_are_made_and_all_are_found(
+    packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch, growth: float
+) -> None:
+    """S13: optimize says what to do, and is due again when the tail has grown as much anew."""
+    monkeypatch.setattr(rebuilding, "_GROWTH", growth)
+    most = rebuilding.most_vectors(EntryFormat(SPEC.dimension, SPEC.metric))
+    records = crowd(2 * most, 3)
+    tries: list[tuple[str, ...]] = []
+    for place in range(0, len(records), 2):
+        packed.upsert(USER, records[place : place + 2])
+        if packed.is_optimize_due(USER):
+            tries.append(packed.optimize(USER, only_due=True).notes)
+            packed.upsert(USER, records[:1])
+            assert not packed.is_optimize_due(USER)
+    assert tries[0] == ()
+    assert f"cells can be made of {most}" in str(tries[-1])
+    assert 2 <= sum(map(bool, tries)) < len(records) / 8
+    there = {one.id for one in records}
+    assert {hit.id for hit in opened().search(USER, X, len(records), effort=0.5)} == there
+    assert packed.optimize(USER).notes[0].startswith("the user has")
+    packed.delete(USER, [one.id for one in records[most // 2 :]])
+    assert packed.optimize(USER).notes == ()
+    assert found(opened()) == {one.id for one in records[: most // 2]}
+
+
+@pytest.mark.usefixtures("small", "few")
+def test_who_began_a_rebuild_later_says_when_the_next_is_due(
+    packed: LshDynamoIndex, opened: Open
+) -> None:
+    """S13: as a rebuild of too many vectors sees that."""
+    packed.bulk_load((USER, one) for one in crowd(3 * FEW, 3))
+    index, other = opened(), opened()
+    raced = before(index, "UpdateItem", lambda: other.optimize(USER, only_due=True), skip=1)
+    assert index.optimize(USER, only_due=True).notes
+    assert raced
+
+
+def test_the_head_of_the_most_vectors_fits_into_an_item() -> None:
+    """V2: 400 KiB, whatever the vectors."""
+    for dimension, metric in ((16, "cosine"), (384, "dot"), (1536, "cosine"), (4096, "euclidean")):
+        layout = EntryFormat(dimension, metric)
+        most = rebuilding.most_vectors(layout)
+        capacity = rebuilding.capacity(layout, most)
+        number = -(-most // int(capacity * rebuilding.FILL))
+        cells = np.zeros((number, dimension), np.float32)
+        spreads, sizes = np.zeros(number, np.float32), np.zeros(number, np.intp)
+        facts = head.Facts(
+            layout,
+            epoch=1,
+            version=1,
+            segment=0,
+            count=most,
+            encoded=most,
+            flat=False,
+            mean=cells[0],
+            calibration=rebuilding._UNKNOWN,  # noqa: SLF001 - any
+        )
+        made = head.encode_head(facts, Cells(sizes, cells, spreads, spreads, sizes))
+        keys = item_bytes(tail_items.code_key("u" * 1024, "H"))
+        assert len(made) + keys + 100 < 400 * 1024
+        assert capacity * layout.nbytes + keys + 100 < 400 * 1024
+
+
 def test_an_erase_ends_though_somebody_goes_on_writing(
     packed: LshDynamoIndex, opened: Open, record: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -491,6 +662,194 @@ def test_ids_that_share_a_key_are_told_apart(
     assert packed.delete(USER, [second.id]) == 1
     assert packed.delete(USER, [second.id]) == 0
     assert found(packed) == {first.id, third.id}
+
+
+def one_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all ids of an hour have one tag until another salt is taken."""
+    plain = entries.tag_of
+    monkeypatch.setattr(entries, "tag_of", lambda one, salt=0: plain(one, salt) if salt else 7)
+
+
+def rows_of(client: Any, index: LshDynamoIndex) -> list[dict[str, Any]]:
+    """Return the rows of the user, without codes."""
+    found = client.scan(TableName=index.table)["Items"]
+    return [row for row in found if row["embedding_id"]["S"] >= "0" and "g" in row]
+
+
+GONE: dict[str, Callable[[LshDynamoIndex, ManualClock, VectorRecord], object]] = {
+    "deleted": lambda index, _, one: index.delete(USER, [one.id]),
+    "expired": lambda _, clock, __: clock.advance(3600),
+}
+
+
+@pytest.mark.parametrize("gone", GONE)
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_displaced_id_is_found_when_the_first_is_gone_altogether(  # noqa: PLR0917 - fixtures
+    packed: LshDynamoIndex,
+    monkeypatch: pytest.MonkeyPatch,
+    clock: ManualClock,
+    client: Any,
+    record: Any,
+    gone: str,
+    is_late: bool,  # noqa: FBT001 - a case
+) -> None:
+    """V2, V7: it has one row, whatever optimize and expiry removed; ``erase`` leaves none."""
+    one_tag(monkeypatch)
+    first = record(expires_at=clock.now + timedelta(hours=1))
+    second = record(text="old")
+    packed.upsert(USER, [first])
+    if not is_late:
+        packed.upsert(USER, [second])
+    GONE[gone](packed, clock, first)
+    if is_late:
+        packed.upsert(USER, [second])
+    clock.advance(rows.STUB_SECONDS)
+    assert packed.optimize(USER).removed == (gone == "expired")
+    for row in rows_of(client, packed):
+        assert "expires_at" not in row, "DynamoDB would remove what lookups pass by"
+    assert packed.count(USER) == 1
+    packed.upsert(USER, [replace(second, text="new")])
+    assert packed.count(USER) == 1
+    assert [hit.text for hit in packed.search(USER, X, effort=0.5)] == ["new"]
+    (got,) = packed.get(USER, [first.id, second.id])
+    assert (got.id, got.text) == (second.id, "new")
+    assert packed.delete(USER, [second.id]) == 1
+    assert (packed.count(USER), found(packed)) == (0, set())
+    assert packed.erase(USER).remaining == 0
+    assert rows_of(client, packed) == []
+
+
+def test_a_row_that_is_kept_is_written_deleted_and_expires_like_any(
+    packed: LshDynamoIndex, monkeypatch: pytest.MonkeyPatch, clock: ManualClock, record: Any
+) -> None:
+    """V2, C2: again and again."""
+    one_tag(monkeypatch)
+    first, second = record(), record()
+    packed.upsert(USER, [first])
+    packed.upsert(USER, [second])
+    for seconds in (None, 10):
+        expires = None if seconds is None else clock.now + timedelta(seconds=seconds)
+        packed.upsert(USER, [replace(first, text="again", expires_at=expires)])
+        (got,) = packed.get(USER, [first.id])
+        assert (got.text, got.expires_at) == ("again", expires)
+        assert packed.optimize(USER).removed == 0
+        assert packed.delete(USER, [first.id]) == 1
+        assert packed.delete(USER, [first.id]) == 0
+        assert packed.get(USER, [first.id]) == []
+        assert found(packed) == set(packed.ids(USER).items) == {second.id}
+    packed.upsert(USER, [replace(first, expires_at=clock.now + timedelta(seconds=10))])
+    clock.advance(10)
+    assert packed.count(USER) == 1
+    assert packed.get(USER, [first.id]) == []
+    assert packed.delete(USER, [first.id]) == 0
+    assert packed.optimize(USER).removed == 0
+
+
+def before(
+    index: LshDynamoIndex, operation: str, call: Callable[[], object], skip: int = 0
+) -> list[str]:
+    """Make a call of another process, once, before a request of this one; return what it saw."""
+    client: Any = index._table.client  # noqa: SLF001 - where requests go by
+    send, seen = client.call, list[str]()
+
+    def first(op: Any, name: str, params: dict[str, Any], **more: Any) -> Any:
+        nonlocal skip
+        if name == operation:
+            skip -= 1
+        if skip < 0 and not seen:
+            seen.append(name)
+            call()
+        return send(op, name, params, **more)
+
+    client.call = first
+    return seen
+
+
+RACES: dict[str, Callable[[LshDynamoIndex, VectorRecord, VectorRecord], object]] = {
+    "erased": lambda index, _, __: index.erase(USER),
+    "stored": lambda index, _, second: index.upsert(USER, [second]),
+}
+
+
+@pytest.mark.parametrize("race", RACES)
+def test_a_row_is_displaced_by_none_that_is_gone(  # noqa: PLR0917 - fixtures
+    packed: LshDynamoIndex,
+    opened: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    client: Any,
+    record: Any,
+    race: str,
+) -> None:
+    """V2: who was there when it was looked for may be erased, or the vector stored, meanwhile."""
+    one_tag(monkeypatch)
+    first, second, other = record(), record(), opened()
+    packed.upsert(USER, [first])
+    raced = before(packed, "TransactWriteItems", lambda: RACES[race](other, first, second))
+    packed.upsert(USER, [second])
+    assert raced
+    assert packed.delete(USER, [second.id]) == 1
+    assert second.id not in found(packed) | set(packed.ids(USER).items)
+    assert len(rows_of(client, packed)) == (1 if race == "erased" else 2)
+
+
+def erase_and_store(index: LshDynamoIndex, one: VectorRecord) -> None:
+    index.erase(USER)
+    index.upsert(USER, [one])
+
+
+AGAIN: dict[str, Callable[[LshDynamoIndex, VectorRecord], object]] = {
+    "erased": lambda index, _: index.erase(USER),
+    "erased and stored": erase_and_store,
+    "stored": lambda index, one: index.upsert(USER, [replace(one, text="again")]),
+}
+
+
+@pytest.mark.parametrize("again", AGAIN)
+@pytest.mark.parametrize("call", ["upsert", "delete", "optimize"])
+def test_a_kept_row_may_change_before_it_is_written_again(  # noqa: PLR0917 - fixtures
+    packed: LshDynamoIndex,
+    opened: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    clock: ManualClock,
+    record: Any,
+    again: str,
+    call: str,
+) -> None:
+    """V2, V7, S11: the first request finds that it is kept, the second that it is otherwise."""
+    one_tag(monkeypatch)
+    first, second, other = record(), record(), opened()
+    packed.upsert(USER, [replace(first, expires_at=clock.now + timedelta(seconds=10))])
+    packed.upsert(USER, [second])
+    if call == "optimize":
+        clock.advance(10)
+    # Its first one takes a fence.
+    skip = 2 if call == "optimize" else 1
+    raced = before(packed, "UpdateItem", lambda: AGAIN[again](other, first), skip=skip)
+    if call == "upsert":
+        packed.upsert(USER, [first])
+    elif call == "delete":
+        assert packed.delete(USER, [first.id]) == (again != "erased")
+    else:
+        assert packed.optimize(USER).removed == 0
+    assert raced
+    is_there = call == "upsert" or (call == "optimize" and again != "erased")
+    there = {first.id} if is_there else set()
+    assert {one.id for one in packed.get(USER, [first.id])} == there
+    assert set(packed.ids(USER).items) - {second.id} == there
+    assert found(opened()) - {second.id} == there
+
+
+def test_an_erase_leaves_no_row_that_displaces_one_that_came_meanwhile(
+    packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch, client: Any, record: Any
+) -> None:
+    """S11: it goes on until both are gone."""
+    one_tag(monkeypatch)
+    first, second, third, other = record(), record(), record(), opened()
+    packed.upsert(USER, [first])
+    raced = before(packed, "DeleteItem", lambda: other.upsert(USER, [second, third]))
+    assert packed.erase(USER).remaining == 0
+    assert raced
+    assert rows_of(client, packed) == []
 
 
 # -- expiry and repair ----------------------------------------------------------------------------
@@ -765,6 +1124,29 @@ def test_a_call_that_meets_a_switch_goes_on(
     assert refused == 2
 
 
+@pytest.mark.parametrize("call", ["upsert", "delete", "erase"])
+def test_a_call_that_meets_a_row_that_is_being_displaced_goes_on(
+    packed: LshDynamoIndex, opened: Open, proxy: FaultProxy, call: str
+) -> None:
+    """E1: the transaction writes to the row of another id, too."""
+    records = crowd(4, 3)
+    packed.upsert(USER, records)
+    index = opened(proxy.endpoint)
+    index.count(USER)
+    refused: list[str] = []
+
+    def decide(request: ProxiedRequest) -> Decision:
+        is_row = b"#@" not in request.body and request.operation in {"UpdateItem", "DeleteItem"}
+        if is_row and len(refused) < 2:
+            refused.append(request.operation)
+            return Instead.error("TransactionConflictException")
+        return None
+
+    proxy.decide = decide
+    CONFLICTS[call](index, records)
+    assert len(refused) == 2
+
+
 @pytest.mark.parametrize(
     ("reason", "error"),
     [
@@ -962,6 +1344,28 @@ def test_any_row_of_codes_that_is_damaged_is_an_error_until_optimize(
     packed.optimize(USER)
     all_calls(opened())
     assert packed.count(USER) >= 68
+
+
+def test_a_row_without_its_vector_is_not_deleted_but_erased(
+    packed: LshDynamoIndex, client: Any, monkeypatch: pytest.MonkeyPatch, record: Any
+) -> None:
+    """S11: whatever is damaged; a kept one, too."""
+    one_tag(monkeypatch)
+    first, second = record(), record()
+    packed.upsert(USER, [first])
+    packed.upsert(USER, [second])
+    for row in rows_of(client, packed):
+        key = {name: row[name] for name in ("user_chunk", "embedding_id")}
+        client.update_item(
+            TableName=packed.table,
+            Key=key,
+            UpdateExpression="SET metadata = :x REMOVE vector_compressed",
+            ExpressionAttributeValues={":x": {"S": "x"}},
+        )
+    assert packed.delete(USER, [second.id]) == 0
+    assert packed.count(USER) == 2
+    assert packed.erase(USER).remaining == 0
+    assert rows_of(client, packed) == []
 
 
 def test_a_deletion_says_what_it_did_where_no_tombstone_could_be_added(

@@ -16,7 +16,6 @@ import numpy as np
 
 from ialstore.errors import CorruptError
 from ialstore.model import OptimizeReport
-from ialstore_backends.dynamodb.rows import is_live
 from ialstore_backends.dynamodb.sizes import item_bytes
 from ialstore_backends.lsh.packed.codes import directions
 from ialstore_backends.lsh.packed.entries import (
@@ -27,10 +26,18 @@ from ialstore_backends.lsh.packed.entries import (
     winners,
 )
 from ialstore_backends.lsh.packed.head import decode_head
-from ialstore_backends.lsh.packed.rebuilding import due, encode_all, merge, tail_limit
+from ialstore_backends.lsh.packed.rebuilding import (
+    TooManyVectorsError,
+    due,
+    encode_all,
+    merge,
+    tail_limit,
+)
 from ialstore_backends.lsh.packed.rotation import rotation
+from ialstore_backends.lsh.packed.row_writing import Written
 from ialstore_backends.lsh.packed.rows import (
     generation_of,
+    is_live,
     key_of_row,
     known_entries,
     packed_records,
@@ -43,7 +50,6 @@ from ialstore_backends.lsh.packed.tail_items import (
     segment_room,
 )
 from ialstore_backends.lsh.packed.tail_writing import segments_of
-from ialstore_backends.lsh.packed.writing import Written
 
 if TYPE_CHECKING:
     from ialstore.component import Progress
@@ -117,9 +123,16 @@ class PackedMaintenance:
         notes: tuple[str, ...] = ()
         what = None
         if claimed is not None:
-            what, is_done = self._rebuild(op, user_id, claimed, done, only_due=only_due)
-            notes = () if is_done else (_RACED,)
+            try:
+                what, is_done = self._rebuild(op, user_id, claimed, done, only_due=only_due)
+                notes = () if is_done else (_RACED,)
+            except TooManyVectorsError as error:
+                notes = (str(error),)
+                later = claimed.number + self._segments_until_due(user_id, error.count)
+                self._tail.postpone(op, user_id, fence=claimed.fence, due=later)
             self._writer.forget(user_id)
+        else:  # a rebuild may have died after an erase
+            self._tail.remove_leftovers(op, user_id)
         if what != "encode" and not only_due:
             self._reconcile(op, user_id, done)
         op.note("rebuilt", what or "nothing")
@@ -241,7 +254,7 @@ class PackedMaintenance:
         if not written:
             op.renew()
             if self._tail.drop_open(op, user_id, opened):  # pragma: no branch - else one writes
-                self._tail.delete(op, self._tail.leftovers(op, user_id))
+                self._tail.remove_leftovers(op, user_id)
             return True
         version = fence_version(opened.fence)
         made = encode_all(
@@ -409,7 +422,8 @@ class PackedMaintenance:
         condition = "expires_at <= :now AND attribute_not_exists(vector_compressed)"
         key = {name: row[name] for name in ("user_chunk", "embedding_id")}
         now = {":now": {"N": str(op.now)}}
-        return self._table.access.delete(op, key, condition, now) is not None
+        delete = partial(self._table.access.delete, op, key, condition, now)
+        return self._tail.beside_transactions(op, delete) is not None
 
     def _as_written(self, rows: Sequence[Item]) -> list[Written]:
         there = [row for row in rows if "metadata" in row]

@@ -38,8 +38,8 @@ class PackedPrediction(RowPrediction):
     """Predicts the units of an index with these options; makes no request.
 
     Of calls that are no searches it agrees with the meter to the unit, for a process that has
-    written to the user, and segments with room: one in about fourteen entries closes one, which
-    takes a unit and a request more.
+    written to the user, ids that share no key, and segments with room: one in about fourteen
+    entries closes one, which takes a unit and a request more.
 
     What a search reads depends on its vectors, and on the history of their cells. It is played
     through on cells as they are when everything is encoded at once: within two percent of the meter

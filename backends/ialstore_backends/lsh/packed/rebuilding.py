@@ -37,10 +37,12 @@ __all__ = [
     "FLAT_CELLS",
     "MIN_TAIL",
     "Rebuilt",
+    "TooManyVectorsError",
     "capacity",
     "due",
     "encode_all",
     "merge",
+    "most_vectors",
     "tail_limit",
 ]
 
@@ -53,8 +55,25 @@ _KEY_BYTES: Final = 96  # keys and names of a cell's item; a long user id takes 
 FILL: Final = 0.94
 _MOST_ENTRIES: Final = 255
 _HEAD_BYTES: Final = 300_000
+_LARGEST_HEAD_BYTES: Final = 390_000  # an item takes 400 KiB, with its key and names
 _SHORTEST: Final = 1e-6  # part of the longest, below which vectors count as one of that length
 _UNKNOWN: Final = Calibration(1.0, least_hits=0.0, delta=0.0, delta_of_all=0.0, most=48)
+
+
+class TooManyVectorsError(Exception):
+    """A head does not take the cells of so many vectors.
+
+    Attributes:
+        count: of the vectors.
+    """
+
+    def __init__(self, layout: EntryFormat, count: int) -> None:
+        super().__init__(
+            f"the user has {count} vectors, and cells can be made of {most_vectors(layout)}; the "
+            "others are searched, too, but at a cost that grows: delete some, or spread them over "
+            "several users"
+        )
+        self.count = count
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +127,13 @@ def merge(
         segment: number of the first segment that is not merged.
         now: seconds since 1970.
         key_bytes: what an item takes besides its entries.
+
+    Raises:
+        TooManyVectorsError: they are more than ``most_vectors``.
     """
     entries = newest(np.concatenate([cells, tail]))
     entries = entries[~are_expired(entries["about"], now)]
+    _check_count(head.facts.layout, len(entries))
     facts = replace(head.facts, segment=segment)
     return _written(facts, entries, None, key_bytes)
 
@@ -137,7 +160,11 @@ def encode_all(
         segment: number of the first segment whose entries are not among them.
         row_bytes: of a row, on the mean.
         key_bytes: what an item takes besides its entries.
+
+    Raises:
+        TooManyVectorsError: they are more than ``most_vectors``.
     """
+    _check_count(layout, len(rotated))
     mean = stored_mean(_middle(rotated, layout.metric))
     residuals = rotated - mean
     entries = layout.encode(residuals, shaped_bits(residuals, weights(residuals)), known)
@@ -181,6 +208,18 @@ def capacity(layout: EntryFormat, count: int, key_bytes: int = _KEY_BYTES) -> in
         if number * cell_record_bytes(layout) <= _HEAD_BYTES or most == _MOST_ENTRIES:
             return most
         units += 1
+
+
+def most_vectors(layout: EntryFormat) -> int:
+    """Return of how many vectors of one user cells can be made."""
+    # The head has a byte for each number of the mean, and some more before it.
+    room = _LARGEST_HEAD_BYTES - 2 * layout.dimension
+    return room // cell_record_bytes(layout) * int(_MOST_ENTRIES * FILL)
+
+
+def _check_count(layout: EntryFormat, count: int) -> None:
+    if count > most_vectors(layout):
+        raise TooManyVectorsError(layout, count)
 
 
 def _written(facts: Facts, entries: Entries, residuals: Floats | None, key_bytes: int) -> Rebuilt:

@@ -3,11 +3,16 @@
 A row lies under the key of its code: hour and tag, which every entry holds. Its counter ``g`` gives
 the generations of entries. A counter begins with the time, so that it goes on where a row was that
 expiry has removed. A deleted vector leaves its counter behind for a day.
+
+Where another id has the key already, a row lies under that of the next salt, and lookups go on from
+the other's row. So that one is kept: ``kept`` counts what was displaced by it, and it has no
+attribute by which DynamoDB would remove it. Only ``erase`` does.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -16,10 +21,10 @@ import numpy as np
 
 from ialstore.decoding import DAMAGE
 from ialstore.errors import CorruptError
+from ialstore_backends.dynamodb import rows as dynamo_rows
 from ialstore_backends.dynamodb.keys import escaped
-from ialstore_backends.dynamodb.rows import is_live
 from ialstore_backends.lsh.packed.entries import about, hour_of, session_code
-from ialstore_backends.lsh.rows import metadata_of, records_of
+from ialstore_backends.lsh.rows import EXPIRES, metadata_of, records_of
 
 if TYPE_CHECKING:
     from ialstore.vector_model import EncodedRecord, IndexSpec
@@ -27,7 +32,10 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.packed.entries import Entries, EntryFormat
 
 __all__ = [
+    "ABSENT",
     "KEYS_ONLY",
+    "OWN",
+    "OWN_KEPT",
     "STUB_SECONDS",
     "RowKeys",
     "first_generation",
@@ -35,7 +43,9 @@ __all__ = [
     "hour_key",
     "id_bytes",
     "id_of",
+    "is_live",
     "is_vector",
+    "keep_update",
     "key_of_row",
     "known_entries",
     "packed_records",
@@ -45,11 +55,17 @@ __all__ = [
 
 STUB_SECONDS: Final = 86_400
 """How long the counter of a deleted vector stays."""
+ABSENT: Final = "attribute_not_exists(id)"
+"""There is no row."""
+OWN: Final = "id = :i AND attribute_not_exists(kept)"
+"""The row is of this id, and nothing was displaced by it."""
+OWN_KEPT: Final = "id = :i AND attribute_exists(kept)"
+"""The row is of this id, and is kept for what was displaced by it."""
 _GENERATION_SECONDS: Final = 8
 _EPOCH: Final = 1_577_836_800  # 2020; generations have four bytes
 _LAST_GENERATION: Final = 2**32 - 2**24
 KEYS_ONLY: Final[dict[str, Any]] = {
-    "ProjectionExpression": "user_chunk, embedding_id, id, #m, expires_at, g",
+    "ProjectionExpression": "user_chunk, embedding_id, id, #m, expires_at, g, kept",
     "ExpressionAttributeNames": {"#m": "metadata"},
 }
 
@@ -106,6 +122,17 @@ def id_of(row: Item) -> str:
         ) from error
 
 
+def is_live(row: Item, now: int) -> bool:
+    """Return whether a row is not expired; a kept one says that in its metadata alone."""
+    if "kept" not in row or "metadata" not in row:
+        return dynamo_rows.is_live(row, now)
+    try:
+        expires = json.loads(row["metadata"]["S"]).get(EXPIRES)
+        return expires is None or int(expires) > now
+    except DAMAGE:
+        return True  # whoever reads it is told
+
+
 def is_vector(row: Item, now: int) -> bool:
     """Return whether a row holds a vector that is not expired."""
     return "metadata" in row and is_live(row, now)
@@ -121,8 +148,15 @@ def generation_of(row: Item) -> int:
     return int(row["g"]["N"])
 
 
-def write_update(record: EncodedRecord, blob: bytes, now: int) -> dict[str, Any]:
-    """Return what ``UpdateItem`` is to do about a record, whose key and table are to be added."""
+def write_update(record: EncodedRecord, blob: bytes, now: int, condition: str) -> dict[str, Any]:
+    """Return what ``UpdateItem`` is to do about a record, whose key and table are to be added.
+
+    Args:
+        record: to be written.
+        blob: its vector, as it is stored.
+        now: seconds since 1970.
+        condition: ``ABSENT``, ``OWN``, either of these, or ``OWN_KEPT``.
+    """
     sets = [
         "id = :i",
         "vector_compressed = :v",
@@ -143,7 +177,7 @@ def write_update(record: EncodedRecord, blob: bytes, now: int) -> dict[str, Any]
     else:
         sets.append("#t = :t")
         values[":t"] = {"S": record.text}
-    if record.expires is None:
+    if record.expires is None or condition == OWN_KEPT:
         removes.append("expires_at")
     else:
         sets.append("expires_at = :x")
@@ -153,7 +187,7 @@ def write_update(record: EncodedRecord, blob: bytes, now: int) -> dict[str, Any]
         expression += f" REMOVE {', '.join(removes)}"
     return {
         "UpdateExpression": expression,
-        "ConditionExpression": "attribute_not_exists(id) OR id = :i",
+        "ConditionExpression": condition,
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,
         "ReturnValues": "UPDATED_NEW",
@@ -161,19 +195,40 @@ def write_update(record: EncodedRecord, blob: bytes, now: int) -> dict[str, Any]
     }
 
 
-def strip_update(stored_id: bytes, now: int, *, only_expired: bool = False) -> dict[str, Any]:
-    """Return what ``UpdateItem`` is to do to take the vector out of a row."""
-    condition = "id = :i AND attribute_exists(vector_compressed)"
-    values: dict[str, Any] = {
-        ":i": {"B": stored_id},
-        ":one": {"N": "1"},
-        ":x": {"N": str(now + STUB_SECONDS)},
-    }
-    if only_expired:
-        condition += " AND expires_at <= :now"
-        values[":now"] = {"N": str(now)}
+def keep_update(stored_id: bytes) -> dict[str, Any]:
+    """Return what ``Update`` is to do to keep the row of an id for one that it displaces."""
     return {
-        "UpdateExpression": "SET g = g + :one, expires_at = :x REMOVE vector_compressed, #m, #t",
+        "UpdateExpression": "ADD kept :one REMOVE expires_at",
+        "ConditionExpression": "id = :i",
+        "ExpressionAttributeValues": {":i": {"B": stored_id}, ":one": {"N": "1"}},
+    }
+
+
+def strip_update(
+    stored_id: bytes, now: int, *, only_expired: bool = False, kept: Item | None = None
+) -> dict[str, Any]:
+    """Return what ``UpdateItem`` is to do to take the vector out of a row.
+
+    Args:
+        stored_id: of the vector.
+        now: seconds since 1970.
+        only_expired: leave a vector that lives.
+        kept: the row as it was seen, if it is kept: nothing else is stripped.
+    """
+    sets, removes = ["g = g + :one"], ["vector_compressed", "#m", "#t"]
+    values: dict[str, Any] = {":i": {"B": stored_id}, ":one": {"N": "1"}}
+    if kept is None:
+        condition = f"{OWN} AND attribute_exists(vector_compressed)"
+        sets.append("expires_at = :x")
+        values[":x"] = {"N": str(now + STUB_SECONDS)}
+        if only_expired:
+            condition += " AND expires_at <= :now"
+            values[":now"] = {"N": str(now)}
+    else:
+        condition = f"{OWN_KEPT} AND #m = :m"
+        values[":m"] = kept["metadata"]
+    return {
+        "UpdateExpression": f"SET {', '.join(sets)} REMOVE {', '.join(removes)}",
         "ConditionExpression": condition,
         "ExpressionAttributeNames": {"#m": "metadata", "#t": "text"},
         "ExpressionAttributeValues": values,

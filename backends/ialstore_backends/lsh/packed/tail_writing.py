@@ -19,6 +19,7 @@ from ialstore_backends.lsh.packed.tail_items import (
     cell_name,
     code_key,
     entries_of_segment,
+    fence_of,
     item_key,
     mean_name,
     numeric,
@@ -184,6 +185,18 @@ class TailWriter(TailReader):
             op.add(Units(write=1))
             return None
 
+    def postpone(self, op: Operation, user_id: str, *, fence: int, due: int) -> None:
+        """Let a rebuild pay from a later segment on, unless somebody began one meanwhile."""
+        params = {
+            "UpdateExpression": "SET d = :d REMOVE t",
+            "ConditionExpression": "f = :f",
+            "ExpressionAttributeValues": {":d": numeric(due), ":f": numeric(fence)},
+        }
+        try:
+            self._update_open(op, user_id, params)
+        except ConditionFailedError:
+            op.add(Units(write=1))
+
     def put_mean(self, op: Operation, user_id: str, version: int, mean: Floats) -> None:
         """Write the mean of a version."""
         item = {
@@ -277,7 +290,7 @@ class TailWriter(TailReader):
         units = Units(write=2 * (write_units(item_bytes(item)) + 1))
         send = partial(self._client.call, op, "TransactWriteItems", params, place=CODES)
         try:
-            self._beside_switches(op, send, units)
+            self.beside_transactions(op, send, units)
         except ConditionFailedError:
             op.add(units)
             return False
@@ -293,9 +306,11 @@ class TailWriter(TailReader):
             **params,
         }
         send = partial(self._client.call, op, "UpdateItem", params, place=CODES)
-        return opened_of(self._beside_switches(op, send)["Attributes"])
+        return opened_of(self.beside_transactions(op, send)["Attributes"])
 
-    def _beside_switches(self, op: Operation, send: Callable[[], T], units: Units = _REFUSED) -> T:
+    def beside_transactions(
+        self, op: Operation, send: Callable[[], T], units: Units = _REFUSED
+    ) -> T:
         """Return what a request returns; a running transaction on its item is waited for.
 
         Args:
@@ -323,15 +338,27 @@ class TailWriter(TailReader):
         }
         key = code_key(user_id, OPEN)
         delete = partial(self._table.access.delete, op, key, condition, values)
-        return self._beside_switches(op, delete) is not None
+        return self.beside_transactions(op, delete) is not None
 
-    def leftovers(self, op: Operation, user_id: str) -> list[Item]:
-        """Return the keys of what does not belong to the open segment, if there is one."""
-        params = {"ProjectionExpression": "user_chunk, embedding_id"}
+    def remove_leftovers(self, op: Operation, user_id: str) -> None:
+        """Delete what no open segment has, or one that came later; what is overwritten stays."""
+        params = {"ProjectionExpression": "user_chunk, embedding_id, f"}
         rows = list(self._rows(op, user_id, " ", "~", strong=True, **params))
+        if not rows:
+            return
         op.renew()
         opened, _ = self.opened(op, user_id)  # afterwards: what it has was not there before it
-        return [item_key(row) for row in rows if not _belongs(row["embedding_id"]["S"], opened)]
+        least = None if opened is None else fence_of(opened.version)
+        self._table.access.delete_each(
+            op, [partial(self._delete_leftover, op, row) for row in rows if _is_older(row, least)]
+        )
+
+    def _delete_leftover(self, op: Operation, row: Item) -> bool:
+        op.renew()
+        delete = partial(self._table.access.delete, op, item_key(row))
+        if "f" in row:
+            delete = partial(delete, "f = :f", {":f": row["f"]})
+        return self.beside_transactions(op, delete) is not None
 
     def delete_cells(
         self, op: Operation, user_id: str, epoch: int, numbers: Iterable[int], *, fence: int
@@ -379,12 +406,13 @@ def segments_of(elements: Iterable[bytes], room: int) -> list[list[bytes]]:
     return runs
 
 
-def _belongs(name: str, opened: OpenSegment | None) -> bool:
-    if name == OPEN:
-        return True
-    if opened is None:
-        return False
-    if name[0] == "T":  # pragma: no cover - what a user has who came back while being erased
-        return int(name[9:], 16) == opened.version
-    is_its_mean = name[0] != "V" or name == mean_name(opened.version)  # pragma: no cover - as above
-    return opened.has_mean and is_its_mean  # pragma: no cover - as above
+def _is_older(row: Item, least: int | None) -> bool:
+    """Return whether an item of codes is of an earlier fence than ``least``; any, if that is None.
+
+    A segment and a mean have it in their names.
+    """
+    name: str = row["embedding_id"]["S"]
+    if name == OPEN or least is None:
+        return name != OPEN
+    fence = int(row["f"]["N"] if "f" in row else fence_of(int(name[-16:], 16)))
+    return fence < least

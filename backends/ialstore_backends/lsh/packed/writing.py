@@ -8,26 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ialstore.cost import Units, write_units
 from ialstore.errors import IalStoreError, Outcome, PartialWriteError
-from ialstore_backends.dynamodb.rows import is_live
-from ialstore_backends.dynamodb.sizes import item_bytes
-from ialstore_backends.dynamodb.table import ConditionFailedError
 from ialstore_backends.lsh.packed.codes import directions
-from ialstore_backends.lsh.packed.entries import key_of, sign_bits, tombstone
+from ialstore_backends.lsh.packed.entries import sign_bits, tombstone
 from ialstore_backends.lsh.packed.rotation import rotation
+from ialstore_backends.lsh.packed.row_writing import RowWriter, Written
 from ialstore_backends.lsh.packed.rows import (
     generation_of,
-    id_bytes,
     id_of,
+    is_live,
     key_of_row,
     known_entries,
-    strip_update,
-    write_update,
 )
 from ialstore_backends.lsh.packed.tail_items import OpenSegment, entries_of_segment, segment_room
 from ialstore_backends.lsh.packed.tail_writing import MovedError, segments_of
@@ -42,25 +37,10 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.packed.table import PackedTable
     from ialstore_backends.lsh.packed.tail_writing import TailWriter
 
-__all__ = ["PackedWriter", "Written"]
+__all__ = ["PackedWriter"]
 
 _PAGE: Final = 1000
 _USERS: Final = 256  # whose means a process keeps for writing
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Written:
-    """A vector whose row is written.
-
-    Attributes:
-        record: the vector.
-        key: of its code.
-        generation: of its row.
-    """
-
-    record: EncodedRecord
-    key: int
-    generation: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +58,7 @@ class PackedWriter:
         self._table = table
         self._tail = tail
         self._reader = reader
+        self._rows = RowWriter(table, tail, reader)
         self._rotation = rotation(table.spec.dimension)
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._lock = threading.Lock()
@@ -108,7 +89,7 @@ class PackedWriter:
         blobs = self._table.codec.encode(np.array([record.vector for record in records]))
         outcomes = self._table.side_by_side.outcomes(
             [
-                partial(self._put_row, op, user_id, record, blob)
+                partial(self._rows.put, op, user_id, record, blob)
                 for record, blob in zip(records, blobs, strict=True)
             ]
         )
@@ -127,30 +108,6 @@ class PackedWriter:
             errors.append(error)
         if errors:
             raise _partial(records, outcomes, stored, errors) from errors[0]
-
-    def _put_row(self, op: Operation, user_id: str, record: EncodedRecord, blob: bytes) -> Written:
-        salt = 0
-        update = write_update(record, blob, op.now)
-        while True:
-            key = key_of(record.id, salt)
-            op.renew()
-            try:
-                answer = self._update_row(op, user_id, key, update)
-            except ConditionFailedError as error:  # another id has this key
-                self._bill(op, error)
-                salt += 1
-            else:
-                return Written(record, key, generation_of(answer["Attributes"]))
-
-    def _update_row(self, op: Operation, user_id: str, key: int, update: Item) -> dict[str, Any]:
-        table = self._table
-        row = {"TableName": table.name, "Key": table.row_keys.row(user_id, key), **update}
-        return table.client.call(op, "UpdateItem", row)
-
-    @staticmethod
-    def _bill(op: Operation, error: ConditionFailedError) -> None:
-        there = 0 if error.item is None else item_bytes(error.item, is_wire=True)
-        op.add(Units(write=write_units(there)))
 
     def add_codes(
         self, op: Operation, user_id: str, written: Sequence[Written], stored: list[str]
@@ -220,7 +177,7 @@ class PackedWriter:
     def delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
         """Delete vectors by id; return how many live ones went by it."""
         outcomes = self._table.side_by_side.outcomes(
-            [partial(self._strip, op, user_id, one) for one in ids]
+            [partial(self._rows.strip, op, user_id, one) for one in ids]
         )
         return self._finish(op, user_id, outcomes)
 
@@ -239,7 +196,7 @@ class PackedWriter:
         outcomes = self._table.side_by_side.outcomes(
             [
                 partial(
-                    self._strip_row,
+                    self._rows.strip_row,
                     op,
                     user_id,
                     id_of(row),
@@ -250,28 +207,6 @@ class PackedWriter:
             ]
         )
         return self._finish(op, user_id, outcomes, count_expired=only_expired)
-
-    def _strip(self, op: Operation, user_id: str, message_id: str) -> Item | None:
-        salt = 0
-        while True:
-            old = self._strip_row(op, user_id, message_id, key_of(message_id, salt))
-            if old is None or id_of(old) == message_id:
-                return old
-            salt += 1
-
-    def _strip_row(
-        self, op: Operation, user_id: str, message_id: str, key: int, *, only_expired: bool = False
-    ) -> Item | None:
-        """Return the row as it was; one of another id, if that has this key; else None."""
-        op.renew()
-        update = strip_update(id_bytes(message_id), op.now, only_expired=only_expired)
-        try:
-            old: Item = self._update_row(op, user_id, key, update)["Attributes"]
-        except ConditionFailedError as error:
-            self._bill(op, error)
-            item = error.item
-            return item if item is not None and id_of(item) != message_id else None
-        return {**old, **self._table.row_keys.row(user_id, key)}
 
     def _finish(
         self,
@@ -330,26 +265,12 @@ class PackedWriter:
         """Delete all rows and codes once; return how many vectors lived, and whether codes stay."""
         self.forget(user_id)
         opened, _ = self._tail.opened(op, user_id)
-        removed = 0
-        for partition in self._table.row_keys.all(user_id):
-            rows = self._reader.keys_of_chunk(op, partition)
-            while batch := list(islice(rows, _PAGE)):
-                removed += self._table.access.delete_each(
-                    op, [partial(self._erase_one, op, row) for row in batch]
-                )
-                op.is_partly_applied = True
-                op.renew()
+        removed, are_left = self._rows.erase(op, user_id)
         if opened is not None and not self._tail.drop_open(op, user_id, opened):
             return removed, 1  # somebody writes: what it wrote needs its codes
         op.renew()
-        self._tail.delete(op, self._tail.leftovers(op, user_id))
-        return removed, 0
-
-    def _erase_one(self, op: Operation, row: Item) -> bool:
-        op.renew()
-        key = {name: row[name] for name in ("user_chunk", "embedding_id")}
-        old = self._table.access.delete(op, key)
-        return old is not None and "metadata" in old and is_live(old, op.now)
+        self._tail.remove_leftovers(op, user_id)
+        return removed, int(are_left)
 
 
 def _partial(
