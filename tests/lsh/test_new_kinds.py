@@ -91,7 +91,7 @@ class Life:
         before, late = self.there, rebuilding.tail_limit(self.layout, self.facts().count)
         tail = self.tail(self.vectors[before : before + late])
         self.there += len(tail)
-        what = rebuilding.due(self.head, self.layout, len(tail))
+        what: str | None = rebuilding.due(self.head, self.layout, len(tail))
         if what == "encode":
             self.encode()
         elif self.is_new(tail):
