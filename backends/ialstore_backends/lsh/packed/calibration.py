@@ -54,7 +54,7 @@ _PLAIN_SHARE: Final = 5  # one of so many has a plain code: those written since
 _GROUP: Final = 32  # queries whose recall is looked at by itself
 _LEAST_RECALL: Final = 0.92  # of a group; of one kind, the worst of twelve has about as much
 _CROWDED: Final = 1.5  # so many times as many rows come before what a question is to find
-_WIDTHS: Final = tuple(1.05**step for step in range(1, 30))
+_WIDTHS: Final = tuple(1.05**step for step in range(30))
 _ALPHAS: Final = np.geomspace(0.01, 2.0, 255)
 _MOST: Final = (48, 96, 192, 384, 768, 1536)
 
@@ -161,21 +161,21 @@ def _cheapest(table: CellTable, sample: _Sample, count: int) -> Calibration:
 def _widened(
     table: CellTable, thresholds: Calibration, wanting: Sequence[tuple[_Sample, Places]]
 ) -> Calibration:
-    """Return thresholds with which each of these groups finds what all are to find."""
-    wider = thresholds
-    for width in _WIDTHS:
-        if all(
-            sample.recalls(table, wider)[queries].mean() >= _RECALL for sample, queries in wanting
-        ):
-            break
-        wider = replace(
+    """Return thresholds with which each of these groups finds what all are to find, if any do."""
+
+    def wider(width: float) -> Calibration:
+        return replace(
             thresholds,
             least_hits=thresholds.least_hits / width**CELL_STEEPNESS,
             delta=thresholds.delta * width,
             delta_of_all=thresholds.delta_of_all * width,
             most=math.ceil(thresholds.most * width),
         )
-    return wider
+
+    def is_enough(one: Calibration) -> bool:
+        return all(group.recalls(table, one)[some].mean() >= _RECALL for group, some in wanting)
+
+    return next(filter(is_enough, map(wider, _WIDTHS)), wider(_WIDTHS[-1]))
 
 
 def margin(count: int) -> float:
