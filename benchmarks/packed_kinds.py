@@ -249,7 +249,10 @@ class Player:
     def played(self, tail: int) -> list[Cell]:
         """Return recall and units of searches, cold and held, means over the queries."""
         prediction = PackedPrediction(self._spec, LshOptions(layout="packed", chunks=1), NOW)
-        user = prediction.prepared("user", self._records, tail=tail)
+        return self.searched(prediction.prepared("user", self._records, tail=tail))
+
+    def searched(self, user: PreparedUser) -> list[Cell]:
+        """Return the same of a user whose vectors have come about in another way."""
         return [*self._searched(user, is_held=False), *self._searched(user, is_held=True)]
 
     def _searched(self, user: PreparedUser, *, is_held: bool) -> list[float]:

@@ -252,6 +252,27 @@ def test_a_writer_learns_that_the_codes_have_another_version(
     assert (entry["code"] == np.packbits(turned - snapshot.mean >= 0)).all()
 
 
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_tail_of_a_new_kind_is_not_merged_but_all_is_encoded(
+    packed: LshDynamoIndex, *, is_new: bool
+) -> None:
+    records = crowd(500, 3)
+    packed.bulk_load((USER, one) for one in records[:400])
+    packed.optimize(USER, only_due=True)
+    far = np.zeros(SPEC.dimension)
+    far[:4] = 20.0 * is_new
+    late = [replace(one, vector=np.asarray(one.vector) + far) for one in records[400:]]
+    packed.bulk_load((USER, one) for one in late)
+    events: list[OperationEvent] = []
+    stop = packed.subscribe(events.append)
+    packed.optimize(USER, only_due=True)
+    stop()
+    assert events[-1].details["rebuilt"] == ("encode" if is_new else "merge")
+    for one in late[:5]:
+        hits = packed.search(USER, one.vector, 10, consistency=EVENTUAL)
+        assert one.id in {hit.id for hit in hits}
+
+
 @pytest.mark.usefixtures("small")
 def test_a_merged_segment_that_a_late_writer_makes_again_hides_nothing(
     packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch

@@ -4,12 +4,16 @@ Done when everything is encoded, while all vectors are at hand. Of the ten neare
 both in the cells read and among the rows looked at. There are many ways to share the loss between
 the two; the cheapest is taken, a cell and a row being a read of half a unit each. Vectors of
 another kind get other thresholds, and cost what they cost.
+
+Of several kinds, the mean over all hides a small one that is harder. Kinds lie in cells of unlike
+spread: so where a user is known to have several, the queries are sorted by the spread of their
+cells, and where a twelfth of them finds too little, thresholds are widened until it finds enough.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,8 +23,11 @@ from ialstore_backends.lsh.packed.entries import sign_bits
 from ialstore_backends.lsh.packed.head import NEIGHBOURS, Calibration, CellTable, Head
 from ialstore_backends.lsh.packed.probing import expected_hits_of_each
 from ialstore_backends.lsh.packed.rotation import rotation
+from ialstore_backends.lsh.packed.searching import CELL_STEEPNESS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from ialstore_backends.lsh.packed.entries import Entries, EntryFormat, Floats
@@ -44,31 +51,55 @@ _SAMPLE: Final = 384
 _ALIKE: Final = 1e-5  # what scores so near the vector itself is a copy: no query finds its own
 _ROUNDED: Final = 1 - 1e-6  # the head has float32: a cell at the threshold is to be read
 _PLAIN_SHARE: Final = 5  # one of so many has a plain code: those written since
+_GROUP: Final = 32  # queries whose recall is looked at by itself
+_LEAST_RECALL: Final = 0.92  # of a group; of one kind, the worst of twelve has about as much
+_CROWDED: Final = 1.5  # so many times as many rows come before what a question is to find
+_WIDTHS: Final = tuple(1.05**step for step in range(30))
 _ALPHAS: Final = np.geomspace(0.01, 2.0, 255)
 _MOST: Final = (48, 96, 192, 384, 768, 1536)
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
-    """A vector as a query, and where its nearest neighbours among the others are.
+class _Sample:
+    """Vectors as queries, and where the nearest neighbours of each among the others are.
 
     Attributes:
-        query: made ready.
-        cells: cell of each of the nearest.
-        gaps: how far below the k-th best estimate theirs lie.
+        cells: cell of each of the nearest, shape (queries, neighbours), as are gaps and ranks.
+        gaps: how far below the k-th best estimate theirs lie, times the margin.
         ranks: their ranks by estimate, from 0.
-        windows: how far below the k-th best the best estimates lie.
+        windows: how far below the k-th best the best estimates lie, shape (queries, rows).
+        scores: of each centroid, shape (queries, cells).
     """
 
-    query: Query
     cells: Places
     gaps: Floats
     ranks: Places
     windows: Floats
+    scores: Floats
+
+    @property
+    def k(self) -> int:
+        """Neighbours of each."""
+        return int(self.cells.shape[1])
+
+    def recalls(self, table: CellTable, thresholds: Calibration) -> Doubles:
+        """Return which share of its nearest each query finds; a little less than it does."""
+        expected = expected_hits_of_each(table, self.scores, thresholds.alpha, self.k)
+        found = np.take_along_axis(expected, self.cells, axis=1) >= thresholds.least_hits
+        found &= self.gaps <= thresholds.delta
+        found &= _CROWDED * self.ranks < thresholds.most
+        recalls: Doubles = found.mean(axis=1)
+        return recalls
 
 
 def calibrate(
-    head: Head, residuals: Floats, entries: Entries, cell: Places, seed: int
+    head: Head,
+    residuals: Floats,
+    entries: Entries,
+    cell: Places,
+    *,
+    seed: int,
+    late: Places | None = None,
 ) -> Calibration:
     """Return thresholds for vectors, their entries and cells.
 
@@ -78,55 +109,73 @@ def calibrate(
         entries: of the vectors.
         cell: cell of each.
         seed: which vectors are the queries.
+        late: places of vectors of a new kind, which are to be found as well as all are.
     """
-    layout, mean = head.facts.layout, head.facts.mean
     rng = np.random.default_rng(seed)
-    sample = rng.choice(len(entries), min(_SAMPLE, len(entries)), replace=False)
-    codes = Codes(layout, _partly_plain(layout, residuals, entries))
-    originals = rotation(layout.dimension).undo(residuals[sample] + mean)
-    cases = [
-        _case(codes, residuals, cell, int(own), prepare(vector, mean, layout.metric))
-        for own, vector in zip(sample, originals, strict=True)
-    ]
-    nearest = np.array([case.cells for case in cases])
-    scores = np.array([head.cells.centroids.estimates(case.query) for case in cases])
-    alpha = _alpha(head.cells, scores, nearest)
-    expected = expected_hits_of_each(head.cells, scores, alpha, nearest.shape[1])
-    ranks = np.concatenate([case.ranks for case in cases])
-    most = next((most for most in _MOST if (ranks < most).mean() >= _SHARES[-1]), _MOST[-1])
-    gaps = np.concatenate([case.gaps for case in cases]) * margin(len(entries))
+    places = rng.choice(len(entries), min(_SAMPLE, len(entries)), replace=False)
+    codes = Codes(head.facts.layout, _partly_plain(head.facts.layout, residuals, entries))
+    sample = _sampled(head, codes, residuals, cell, places)
+    thresholds = _cheapest(head.cells, sample, len(entries))
+    wanting: list[tuple[_Sample, Places]] = []
+    if head.facts.mixed:
+        order = np.argsort(head.cells.spreads[cell[places]], kind="stable")
+        recalls = sample.recalls(head.cells, thresholds)
+        groups = np.array_split(order, max(1, len(order) // _GROUP))
+        wanting = [(sample, one) for one in groups if recalls[one].mean() < _LEAST_RECALL]
+    if late is not None and len(late):
+        some = rng.choice(late, min(2 * _GROUP, len(late)), replace=False)
+        wanting.append((_sampled(head, codes, residuals, cell, some), np.arange(len(some))))
+    thresholds = _widened(head.cells, thresholds, wanting)
+    rows, rows_of_twice = (
+        float((sample.windows[:, : thresholds.most * width] <= thresholds.delta * width).sum())
+        / len(places)
+        for width in (1, 2)
+    )
+    return replace(thresholds, rows=rows, growth=math.log2(rows_of_twice / rows))
 
-    more = _MORE_RECALL * _doublings(len(entries))
+
+def _cheapest(table: CellTable, sample: _Sample, count: int) -> Calibration:
+    """Return the thresholds with which the sample finds enough, and that read least."""
+    alpha = _alpha(table, sample.scores, sample.cells)
+    expected = expected_hits_of_each(table, sample.scores, alpha, sample.k)
+    there = np.take_along_axis(expected, sample.cells, axis=1)
+    most = next((most for most in _MOST if (sample.ranks < most).mean() >= _SHARES[-1]), _MOST[-1])
+    more = _MORE_RECALL * _doublings(count)
     recall, recall_of_all = _RECALL + more, _RECALL_OF_ALL + more
-
-    there = np.take_along_axis(expected, nearest, axis=1)
 
     def least_hits(share: float) -> float:
         return float(np.quantile(there, 1 - share, method="lower")) * _ROUNDED
 
     def delta(share: float) -> float:
-        return float(np.quantile(gaps, min(share, 1.0), method="higher"))
+        return float(np.quantile(sample.gaps, min(share, 1.0), method="higher"))
 
     def reads(share: float) -> int:
-        least, window = least_hits(share), delta(1 + recall - share)
-        cells = int((expected >= least).sum())
-        return cells + sum(int((case.windows[:most] <= window).sum()) for case in cases)
+        cells = (expected >= least_hits(share)).sum()
+        return int(cells + (sample.windows[:, :most] <= delta(1 + recall - share)).sum())
 
     share = min(_SHARES, key=reads)
-    window = delta(1 + recall - share)
-    rows, rows_of_twice = (
-        float(np.mean([(case.windows[: most * width] <= window * width).sum() for case in cases]))
-        for width in (1, 2)
-    )
-    return Calibration(
-        alpha,
-        least_hits(share),
-        window,
-        delta(recall_of_all) * (1 + _MORE_OF_FEW * min(1, _FEW / len(entries))),
-        most,
-        rows,
-        math.log2(rows_of_twice / rows),
-    )
+    of_all = delta(recall_of_all) * (1 + _MORE_OF_FEW * min(1, _FEW / count))
+    return Calibration(alpha, least_hits(share), delta(1 + recall - share), of_all, most)
+
+
+def _widened(
+    table: CellTable, thresholds: Calibration, wanting: Sequence[tuple[_Sample, Places]]
+) -> Calibration:
+    """Return thresholds with which each of these groups finds what all are to find, if any do."""
+
+    def wider(width: float) -> Calibration:
+        return replace(
+            thresholds,
+            least_hits=thresholds.least_hits / width**CELL_STEEPNESS,
+            delta=thresholds.delta * width,
+            delta_of_all=thresholds.delta_of_all * width,
+            most=math.ceil(thresholds.most * width),
+        )
+
+    def is_enough(one: Calibration) -> bool:
+        return all(group.recalls(table, one)[some].mean() >= _RECALL for group, some in wanting)
+
+    return next(filter(is_enough, map(wider, _WIDTHS)), wider(_WIDTHS[-1]))
 
 
 def margin(count: int) -> float:
@@ -150,7 +199,29 @@ def _partly_plain(layout: EntryFormat, residuals: Floats, entries: Entries) -> E
     return mixed
 
 
-def _case(codes: Codes, residuals: Floats, cell: Places, own: int, query: Query) -> _Case:
+def _sampled(head: Head, codes: Codes, residuals: Floats, cell: Places, places: Places) -> _Sample:
+    """Return the vectors at these places as queries."""
+    mean, metric = head.facts.mean, head.facts.layout.metric
+    originals = rotation(len(mean)).undo(residuals[places] + mean)
+    queries = [prepare(vector, mean, metric) for vector in originals]
+    cases = [
+        _nearest(codes, residuals, int(own), query)
+        for own, query in zip(places, queries, strict=True)
+    ]
+    nearest, gaps, ranks, windows = (np.array(column) for column in zip(*cases, strict=True))
+    return _Sample(
+        cell[nearest],
+        gaps * np.float32(margin(len(cell))),
+        ranks,
+        windows,
+        np.array([head.cells.centroids.estimates(query) for query in queries]),
+    )
+
+
+def _nearest(
+    codes: Codes, residuals: Floats, own: int, query: Query
+) -> tuple[Places, Floats, Places, Floats]:
+    """Return places, gaps and ranks of what is nearest to a vector; windows of its query."""
     exact = query.factor * (residuals @ query.vector)
     if codes.layout.has_length:
         exact -= np.square(residuals).sum(axis=1) / np.float32(query.strength)
@@ -164,13 +235,9 @@ def _case(codes: Codes, residuals: Floats, cell: Places, own: int, query: Query)
     nearest = np.argpartition(exact, len(exact) - k)[len(exact) - k :]
     ascending = np.sort(-estimates)
     windows = (ascending - ascending[k - 1]) / np.float32(query.unit)
-    return _Case(
-        query,
-        cell[nearest],
-        np.maximum(-ascending[k - 1] - estimates[nearest], 0) / np.float32(query.unit),
-        np.searchsorted(ascending, -estimates[nearest]),
-        windows[: _MOST[-1]],
-    )
+    gaps = np.maximum(-ascending[k - 1] - estimates[nearest], 0) / np.float32(query.unit)
+    ranks = np.searchsorted(ascending, -estimates[nearest])
+    return nearest, gaps, ranks, windows[: _MOST[-1]]
 
 
 def _alpha(table: CellTable, scores: Floats, nearest: Places) -> float:

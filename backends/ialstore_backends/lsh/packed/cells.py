@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Places = NDArray[np.intp]
 
-__all__ = ["Cells", "cluster", "summarize"]
+__all__ = ["Cells", "cluster", "nearest", "summarize"]
 
 _BLOCK: Final = 2048
 _CHOICES: Final = 24  # cells that a vector may be moved to when the nearest are full
@@ -65,7 +65,7 @@ def cluster(layout: EntryFormat, entries: Entries, capacity: int, number: int, s
     cell = np.zeros(len(entries), np.intp)
     for turn in range(_LLOYD_ROUNDS + _BALANCED_ROUNDS if number > 1 else 0):
         if turn < _LLOYD_ROUNDS:
-            cell = _nearest(layout, entries, centroids)
+            cell, _ = nearest(layout, entries, centroids)
         else:
             cell = _balanced(layout, entries, centroids, capacity)
         found = summarize(layout, entries, cell, number)
@@ -110,13 +110,16 @@ def _blocks(
         yield places, layout.decode(entries[places])
 
 
-def _nearest(layout: EntryFormat, entries: Entries, centroids: Floats) -> Places:
-    """Return the nearest cell of each entry."""
+def nearest(layout: EntryFormat, entries: Entries, centroids: Floats) -> tuple[Places, Floats]:
+    """Return the nearest cell of each entry, and the square of its distance from there."""
     cell = np.empty(len(entries), np.intp)
+    squares = np.empty(len(entries), np.float32)
     half = np.square(centroids).sum(axis=1) / 2
     for places, residuals in _blocks(layout, entries):
-        cell[places] = (residuals @ centroids.T - half).argmax(axis=1)
-    return cell
+        nearness = residuals @ centroids.T - half
+        cell[places] = nearness.argmax(axis=1)
+        squares[places] = np.square(residuals).sum(axis=1) - 2 * nearness.max(axis=1)
+    return cell, np.maximum(squares, 0)
 
 
 def _balanced(layout: EntryFormat, entries: Entries, centroids: Floats, capacity: int) -> Places:

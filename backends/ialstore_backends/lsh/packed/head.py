@@ -43,6 +43,9 @@ NEIGHBOURS: Final = 10
 """Hits that thresholds are made for; those for k hits follow from them."""
 
 _FORMAT: Final = 1
+_FLAT: Final = 1  # flags
+_EARLY: Final = 2
+_MIXED: Final = 4
 _LARGEST: Final = 127
 _FIXED: Final = struct.Struct("<BBHQIIIfffffHffI")  # no padding; the arrays follow
 
@@ -100,6 +103,8 @@ class Facts:
         mean: near that of the rotated vectors, as ``stored_mean`` returns it.
         calibration: thresholds.
         row_bytes: of a row, on the mean, when everything was encoded; 0 where that is unknown.
+        early: whether everything was encoded before that was due, because of a new kind.
+        mixed: whether that ever was so.
     """
 
     layout: EntryFormat
@@ -112,6 +117,8 @@ class Facts:
     mean: Floats
     calibration: Calibration
     row_bytes: int = 0
+    early: bool = False
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,7 +143,7 @@ def encode_head(facts: Facts, cells: Cells) -> bytes:
     scale, mean = _rounded(facts.mean)
     fixed = _FIXED.pack(
         _FORMAT,
-        facts.flat,
+        _FLAT * facts.flat | _EARLY * facts.early | _MIXED * facts.mixed,
         facts.epoch % 65536,
         facts.version,
         facts.segment,
@@ -169,7 +176,7 @@ def decode_head(data: bytes, layout: EntryFormat) -> Head:
     start = _FIXED.size + layout.dimension
     if len(data) < start or (len(data) - start) % kind.itemsize:
         raise CorruptError("the head of a user's vectors is damaged; run optimize")
-    _, flat, epoch, version, segment, count, encoded, scale, *thresholds, row_bytes = (
+    _, flags, epoch, version, segment, count, encoded, scale, *thresholds, row_bytes = (
         _FIXED.unpack_from(data)
     )
     mean = _mean(scale, np.frombuffer(data, np.int8, layout.dimension, _FIXED.size))
@@ -186,10 +193,12 @@ def decode_head(data: bytes, layout: EntryFormat) -> Head:
             segment,
             count,
             encoded,
-            bool(flat),
+            bool(flags & _FLAT),
             mean,
             calibration,
             row_bytes,
+            bool(flags & _EARLY),
+            bool(flags & _MIXED),
         ),
         CellTable(
             Codes(centroids, entries),

@@ -30,6 +30,7 @@ from ialstore_backends.lsh.packed.rebuilding import (
     TooManyVectorsError,
     due,
     encode_all,
+    is_of_new_kind,
     merge,
     tail_limit,
 )
@@ -149,6 +150,7 @@ class PackedMaintenance:
             return "encode", self._encode(op, user_id, Stored(None, {}, (), claimed), claimed, done)
         if stored.opened is None or stored.opened.fence != claimed.fence:
             return None, False
+        late: Entries | None = None
         closed = stored.opened.number - stored.first
         head = None if stored.head is None else stored.head.head
         if head is not None and not only_due:
@@ -159,11 +161,14 @@ class PackedMaintenance:
             if cells is None:
                 what = "encode"
             elif what == "merge" and head is not None:
-                return what, self._merge(
-                    op, user_id, stored, head=head, opened=stored.opened, cells=cells
-                )
+                tail = self._entries(stored.segments.values())
+                if not is_of_new_kind(head, cells, tail, now=op.now):
+                    return what, self._merge(
+                        op, user_id, stored, tail, head=head, opened=stored.opened, cells=cells
+                    )
+                what, late = "encode", tail
         if what == "encode":
-            return what, self._encode(op, user_id, stored, stored.opened, done)
+            return what, self._encode(op, user_id, stored, stored.opened, done, late=late)
         self._tail.delete(op, stored.old)
         return None, True
 
@@ -212,6 +217,7 @@ class PackedMaintenance:
         op: Operation,
         user_id: str,
         stored: Stored,
+        tail: Entries,
         *,
         head: Head,
         opened: OpenSegment,
@@ -220,7 +226,7 @@ class PackedMaintenance:
         made = merge(
             head,
             cells,
-            self._entries(stored.segments.values()),
+            tail,
             segment=opened.number,
             now=op.now,
             key_bytes=key_bytes(user_id),
@@ -248,8 +254,16 @@ class PackedMaintenance:
         return True
 
     def _encode(
-        self, op: Operation, user_id: str, stored: Stored, opened: OpenSegment, done: _Done
+        self,
+        op: Operation,
+        user_id: str,
+        stored: Stored,
+        opened: OpenSegment,
+        done: _Done,
+        *,
+        late: Entries | None = None,
     ) -> bool:
+        """Encode all vectors; those of late entries are of a new kind."""
         written = self._vectors(op, user_id, done)
         if not written:
             op.renew()
@@ -257,15 +271,17 @@ class PackedMaintenance:
                 self._tail.remove_leftovers(op, user_id)
             return True
         version = fence_version(opened.fence)
+        known = self._known(written)
         made = encode_all(
             self._layout,
             self._turned(written),
-            self._known(written),
+            known,
             None if stored.head is None else stored.head.head,
             version=version,
             segment=0,
             row_bytes=done.row_bytes,
             key_bytes=key_bytes(user_id),
+            late=None if late is None else np.flatnonzero(np.isin(keys_of(known), keys_of(late))),
         )
         new = decode_head(made.head, self._layout)
         op.renew()

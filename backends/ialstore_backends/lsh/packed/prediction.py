@@ -138,7 +138,11 @@ class PackedPrediction(RowPrediction):
         return source.units
 
     def merge(self, user_id: str, count: int) -> Units:
-        """Return what moving a full tail into the cells of so many vectors costs."""
+        """Return what moving a full tail into the cells of so many vectors costs.
+
+        Where everything is encoded again, because so many came or because they are of a new kind,
+        reading all rows is to be added.
+        """
         layout = EntryFormat(self._spec.dimension, self._spec.metric)
         limit, keys = tail_limit(layout, count), key_bytes(user_id)
         closed = -(-limit // entries_of_segment(layout, user_id))

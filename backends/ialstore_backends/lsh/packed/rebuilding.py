@@ -5,6 +5,10 @@ unit an entry. Long entries, of which a segment takes few, wait longer, and make
 cost in writes that fail and segments that are deleted. Everything is encoded again, from the
 stored vectors, whenever their number has grown by half: only then are the mean, shaped bits and
 thresholds renewed.
+
+That is done early when the tail is of another kind than the cells, and once more when the number
+has grown by a fifth, for of a new kind few vectors say little. In between it is not done early
+again, whatever comes.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from ialstore_backends.lsh.packed.calibration import calibrate
-from ialstore_backends.lsh.packed.cells import cluster
+from ialstore_backends.lsh.packed.cells import cluster, nearest, summarize
 from ialstore_backends.lsh.packed.entries import EntryFormat, are_expired, newest
 from ialstore_backends.lsh.packed.head import (
     Calibration,
@@ -29,7 +33,12 @@ from ialstore_backends.lsh.packed.head import (
 from ialstore_backends.lsh.packed.shaping import shaped_bits, weights
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ialstore_backends.lsh.packed.cells import Cells
     from ialstore_backends.lsh.packed.entries import Entries, Floats
+
+    Places = NDArray[np.intp]
 
 __all__ = [
     "FILL",
@@ -41,6 +50,7 @@ __all__ = [
     "capacity",
     "due",
     "encode_all",
+    "is_of_new_kind",
     "merge",
     "most_vectors",
     "tail_limit",
@@ -50,6 +60,10 @@ MIN_TAIL: Final = 64
 FIRST: Final = 128  # vectors from which on there is a mean
 FLAT_CELLS: Final = 6
 _GROWTH: Final = 1.5
+_GROWTH_OF_EARLY: Final = 1.2
+_FAR: Final = 0.9  # nine of ten entries of cells lie nearer to a centroid than what is far
+_MANY: Final = 0.4  # share of the tail; of text that goes on 0.1, and 0.3 where its topics change
+_FLATTEST: Final = 1e-6  # part of the square of the length: a smaller spread counts as this
 _UNIT_BYTES: Final = 4096
 _KEY_BYTES: Final = 96  # keys and names of a cell's item; a long user id takes more
 FILL: Final = 0.94
@@ -106,7 +120,37 @@ def due(head: Head | None, layout: EntryFormat, tail: int) -> Literal["merge", "
         return "encode" if tail >= FIRST else None
     if tail < tail_limit(layout, head.facts.count):
         return None
-    return "encode" if head.facts.count + tail >= _GROWTH * head.facts.encoded else "merge"
+    growth = _GROWTH_OF_EARLY if head.facts.early else _GROWTH
+    return "encode" if head.facts.count + tail >= growth * head.facts.encoded else "merge"
+
+
+def is_of_new_kind(head: Head, cells: Entries, tail: Entries, *, now: int) -> bool:
+    """Return whether the tail is better not merged, for it is unlike what was encoded.
+
+    Distances are those of decoded codes to their nearest centroid, in spreads of its cell. Of one
+    kind as many of the tail are far as of the cells: a tenth.
+
+    Args:
+        head: of the user.
+        cells: all entries of all cells, in their order.
+        tail: entries and tombstones.
+        now: seconds since 1970.
+    """
+    late = newest(tail)
+    late = late[~are_expired(late["about"], now)]
+    if head.facts.early or len(late) < MIN_TAIL // 2 or not len(cells):
+        return False
+    layout, sizes = head.facts.layout, head.cells.sizes
+    found = summarize(layout, cells, np.repeat(np.arange(len(sizes)), sizes), len(sizes))
+    usual = np.quantile(_distances(layout, cells, found), _FAR)
+    return bool((_distances(layout, late, found) > usual).mean() >= _MANY)
+
+
+def _distances(layout: EntryFormat, entries: Entries, cells: Cells) -> Floats:
+    """Return the square of the distance of entries to their nearest centroid, in spreads."""
+    cell, squares = nearest(layout, entries, cells.centroids)
+    least = _FLATTEST * np.square(cells.lengths) + np.finfo(np.float32).tiny
+    return np.asarray(squares / np.maximum(np.square(cells.spreads), least)[cell], np.float32)
 
 
 def merge(
@@ -148,6 +192,7 @@ def encode_all(
     segment: int,
     row_bytes: int = 0,
     key_bytes: int = _KEY_BYTES,
+    late: Places | None = None,
 ) -> Rebuilt:
     """Encode vectors anew, with a mean, bits and thresholds that fit them.
 
@@ -160,6 +205,7 @@ def encode_all(
         segment: number of the first segment whose entries are not among them.
         row_bytes: of a row, on the mean.
         key_bytes: what an item takes besides its entries.
+        late: places of the vectors whose new kind is the reason, if one is.
 
     Raises:
         TooManyVectorsError: they are more than ``most_vectors``.
@@ -179,8 +225,10 @@ def encode_all(
         mean=mean,
         calibration=_UNKNOWN,
         row_bytes=row_bytes,
+        early=late is not None,
+        mixed=late is not None or (head is not None and head.facts.mixed),
     )
-    return _written(facts, entries, residuals, key_bytes)
+    return _written(facts, entries, residuals, key_bytes, late)
 
 
 def _middle(rotated: Floats, metric: str) -> Floats:
@@ -222,7 +270,13 @@ def _check_count(layout: EntryFormat, count: int) -> None:
         raise TooManyVectorsError(layout, count)
 
 
-def _written(facts: Facts, entries: Entries, residuals: Floats | None, key_bytes: int) -> Rebuilt:
+def _written(
+    facts: Facts,
+    entries: Entries,
+    residuals: Floats | None,
+    key_bytes: int,
+    late: Places | None = None,
+) -> Rebuilt:
     layout = facts.layout
     most = capacity(layout, len(entries), key_bytes)
     number = max(1, -(-len(entries) // int(most * FILL)))
@@ -231,7 +285,7 @@ def _written(facts: Facts, entries: Entries, residuals: Floats | None, key_bytes
     facts = replace(facts, epoch=epoch, count=len(entries), flat=number <= FLAT_CELLS)
     if residuals is not None and len(entries) > 1:
         head = decode_head(encode_head(facts, cells), layout)
-        calibration = calibrate(head, residuals, entries, cells.cell, seed=epoch)
+        calibration = calibrate(head, residuals, entries, cells.cell, seed=epoch, late=late)
         facts = replace(facts, calibration=calibration)
     order = np.argsort(cells.cell, kind="stable")
     parts = np.split(entries[order], np.cumsum(cells.sizes)[:-1])

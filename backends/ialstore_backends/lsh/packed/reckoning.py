@@ -71,9 +71,18 @@ class PreparedUser:
         user_id: the tenant.
         rows: by the key of their code.
         tail: how many of the last are not in cells.
+        made: what is in cells, as it came about; None encodes it at once.
     """
 
-    def __init__(self, spec: IndexSpec, user_id: str, rows: Mapping[int, Row], tail: int) -> None:
+    def __init__(
+        self,
+        spec: IndexSpec,
+        user_id: str,
+        rows: Mapping[int, Row],
+        tail: int,
+        *,
+        made: Rebuilt | None = None,
+    ) -> None:
         self.rows = rows
         self.first_bytes: list[int] = []
         self.cells: dict[int, bytes] = {}
@@ -88,7 +97,7 @@ class PreparedUser:
         head: StoredHead | None = None
         mean = np.zeros(spec.dimension, np.float32)
         if in_cells:
-            made = encode_all(
+            made = made or encode_all(
                 layout,
                 turned[:in_cells],
                 known[:in_cells],

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.packed.head import Head
 
 __all__ = [
+    "CELL_STEEPNESS",
     "DEFAULT_EFFORT",
     "Filter",
     "Ranking",
@@ -47,6 +48,7 @@ __all__ = [
     "rank",
 ]
 
+CELL_STEEPNESS: Final = 3  # a cell is read from so much less on: width to this power
 DEFAULT_EFFORT: Final = 0.5
 _MOSTLY: Final = 0.8  # a smaller share of rows that pass is worth a further round
 _EVERYTHING: Final = 256  # so few codes are all looked at with the whole effort
@@ -54,7 +56,6 @@ _FEW_HITS: Final = 0.4  # a single hit has a window wider by so much: measured
 _UNCALIBRATED: Final = 2.0  # parts of the factor: more than three errors of plain codes
 _UNCALIBRATED_ROWS: Final = 48
 _UNCALIBRATED_SHARE: Final = 3 / 8  # of more than are left so for long
-_CELL_STEEPNESS: Final = 3  # a cell is read from so much less on: width to this power
 _NEGLIGIBLE: Final = 0.005  # share of the hits that may be expected where nothing is read
 _STEEPNESS: Final = 6.0  # how much wider thresholds are at the whole effort: 1 + 6 / 2 times
 
@@ -231,7 +232,7 @@ def cells_to_read(
     thresholds = head.facts.calibration
     wanted = search.k / max(selectivity, 1e-9)
     hits = expected_hits(head.cells, search.query, thresholds.alpha, wanted)
-    least = thresholds.least_hits / _width(search.effort) ** _CELL_STEEPNESS
+    least = thresholds.least_hits / _width(search.effort) ** CELL_STEEPNESS
     if search.effort == 1 or wanted >= head.facts.count:
         least = 0.0
     least *= wanted / NEIGHBOURS
