@@ -165,7 +165,7 @@ def test_a_new_kind_is_found_once_a_tail_is_full_of_it(kind: str) -> None:
     while life.there < 1.4 * COUNT:
         life.maintain()
         assert life.recall(new(30, 5)) >= 0.9, life.log
-        assert life.recall(text(30, 5)) >= 0.9, life.log
+    assert life.recall(text(30, 5)) >= 0.9, life.log
     assert life.log[0] == "early"
     assert (life.log.count("early"), life.log.count("encode")) == (1, 1), life.log
 
