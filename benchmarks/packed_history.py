@@ -2,8 +2,9 @@
 
 A user has vectors of one kind, encoded at once; then come others, with the maintenance that is due.
 Each history is played as it is, and as it would be if everything were encoded only when the number
-has grown by half. Recall@10 and units are means over queries of either kind, by a process that
-holds nothing; units of maintenance are per vector that came. See packed_kinds.py for the rest.
+has grown by half. Recall@10 and units are means over queries of the old and of the new kind, by a
+process that holds nothing; units of maintenance are per vector that came. See packed_kinds.py for
+the rest.
 
     IALSTORE_DATA=FOLDER python benchmarks/packed_history.py [--histories "text, then gaussian"]
 """
@@ -14,10 +15,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from _report import Report, arguments
+from _report import Cell, Report, arguments
 from lsh_units import Vectors, records
-from packed_kinds import NOW, Kind, Player, Real, clustered, gaussian, unit
-from packed_units import TEXT, K
+from packed_kinds import NOW, TEXT, K, Kind, Player, Real, clustered, gaussian, unit
 
 from ialstore import IndexSpec
 from ialstore.cost import Units
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COUNT: Final = 1500
-POINTS: Final = (0.1, 0.3, 0.5)
+SHARES: Final = (0.1, 0.5)
 USER: Final = "user"
 
 Pair = tuple[Kind, Kind]
@@ -91,7 +91,6 @@ class History:
 
     Attributes:
         there: vectors that have come.
-        encoded: how often everything was, after the first time.
         units: of maintenance.
     """
 
@@ -109,7 +108,6 @@ class History:
         self._rotated = rotation(dimension).apply(directions(kept, "cosine"))
         self._in_cells = self.there = there
         self._made = self._encoded(None)
-        self.encoded = 0
         self.units = Units()
 
     def user(self) -> PreparedUser:
@@ -137,7 +135,6 @@ class History:
         if is_due or is_early:
             late = np.arange(self._in_cells, self.there) if is_early else None
             self._made = self._encoded(head, late)
-            self.encoded += 1
             kept = self._records[: self.there]
             self.units += self._prediction.count(USER, kept, consistency="strong")
         else:
@@ -169,45 +166,35 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=60)
     given = parser.parse_args()
     report = Report("packed_history", __doc__, ["numpy"])
-    found = (f"{what}, {kind}" for kind in ("old", "new") for what in (f"recall@{K}", "units"))
+    figures = (f"recall@{K}, new", "units, new", "units, old", "maintenance, read units")
     table = report.table(
         "histories",
         "Searches while a new kind comes",
         "history",
-        "early",
         "vectors",
-        "came since",
-        "encoded",
-        *found,
-        "write units, maintenance",
-        "read units, maintenance",
+        "more, %",
+        *(f"{one}{early}" for one in figures for early in ("", ", early")),
     )
     real = Real()
     for name in given.histories:
         old, new = HISTORIES[name](real)
         first, vectors = len(old.base), np.concatenate([old.base, new.base])
-        for is_early in (False, True):
-            history = History(vectors, first, is_early=is_early)
-            for share in POINTS:
-                came = min(int(first * share), len(new.base))
+        histories = [History(vectors, first, is_early=is_early) for is_early in (False, True)]
+        for share in SHARES:
+            came = min(int(first * share), len(new.base))
+            columns: list[list[Cell]] = []
+            for history in histories:
                 history.grow(first + came)
-                cells = []
-                for kind in (old, new):
-                    queries = kind.queries[: given.queries]
-                    player = Player(Kind(vectors[: history.there], queries))
-                    cells += player.searched(history.user())[:2]
-                units = history.units
-                table.add(
-                    name,
-                    "yes" if is_early else "no",
-                    first,
-                    came,
-                    history.encoded,
-                    *cells,
-                    units.write / came,
-                    units.read / came,
+                (_, of_old, *_), (recall, of_new, *_) = (
+                    Player(Kind(vectors[: history.there], kind.queries[: given.queries])).searched(
+                        history.user()
+                    )
+                    for kind in (old, new)
                 )
-                report.keep(given)
+                columns.append([recall, of_new, of_old, history.units.read / came])
+            cells = [cell for both in zip(*columns, strict=True) for cell in both]
+            table.add(name, first, 100 * came / first, *cells)
+            report.keep(given)
     report.finish(given)
 
 
