@@ -274,6 +274,27 @@ def test_a_tail_of_a_new_kind_is_not_merged_but_all_is_encoded(
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("operation", ["PutItem", "TransactWriteItems"])
+def test_a_merge_gives_way_to_one_that_began_later(
+    packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """S13, V2: before its first cell, or before its head."""
+    monkeypatch.setattr(rebuilding, "_GROWTH", 9)
+    monkeypatch.setattr(rebuilding, "_MANY", 2)  # nothing is of a new kind
+    records, other = crowd(80, 3), opened()
+    maintained(packed, records[:40])
+    there = 40
+    while not packed.is_optimize_due(USER):
+        packed.upsert(USER, [records[there]])
+        there += 1
+    raced = before(packed, operation, lambda: other.optimize(USER, only_due=True))
+    assert packed.optimize(USER, only_due=True).notes[0].startswith("somebody else")
+    assert raced
+    assert found(opened()) == {one.id for one in records[:there]}
+    assert packed.check() == []
+
+
+@pytest.mark.usefixtures("small")
 def test_a_merged_segment_that_a_late_writer_makes_again_hides_nothing(
     packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
