@@ -22,5 +22,6 @@ class TestPage(VectorPage):
     def test_the_most_vectors_of_a_user_are_as_it_says(self, text: str) -> None:
         told = re.findall(r"\b(?:of|at) ([\d,]+)", text[text.index("The head has to fit") :])[:6]
         counts = [int(one.replace(",", "")) for one in told]
+        assert len(counts) == 6
         for count, dimension in zip(counts[::2], counts[1::2], strict=True):
             assert count == most_vectors(EntryFormat(dimension, "cosine"))

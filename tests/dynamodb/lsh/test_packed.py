@@ -1135,6 +1135,21 @@ def test_any_request_of_a_call_may_fail(
     assert packed.search(USER, X, effort=0.5).examined == len(there)
 
 
+def conflicting(proxy: FaultProxy, is_meant: Callable[[bytes], bool]) -> list[str]:
+    """Refuse two writes of items, as a running transaction does; return which, as they come."""
+    refused: list[str] = []
+
+    def decide(request: ProxiedRequest) -> Decision:
+        is_write = request.operation in {"UpdateItem", "DeleteItem"}
+        if is_write and len(refused) < 2 and is_meant(request.body):
+            refused.append(request.operation)
+            return Instead.error("TransactionConflictException")
+        return None
+
+    proxy.decide = decide
+    return refused
+
+
 CONFLICTS: dict[str, Callable[[LshDynamoIndex, Sequence[VectorRecord]], object]] = {
     "upsert": lambda index, records: index.upsert(USER, records),
     "delete": lambda index, records: index.delete(USER, [records[0].id]),
@@ -1152,18 +1167,9 @@ def test_a_call_that_meets_a_switch_goes_on(
     packed.upsert(USER, records)
     index = opened(proxy.endpoint)
     index.count(USER)
-    refused = 0
-
-    def decide(request: ProxiedRequest) -> Decision:
-        nonlocal refused
-        if b'"S": "U"}' in request.body and request.operation.endswith("eItem") and refused < 2:
-            refused += 1
-            return Instead.error("TransactionConflictException")
-        return None
-
-    proxy.decide = decide
+    refused = conflicting(proxy, lambda body: b'"S": "U"}' in body)
     CONFLICTS[call](index, records)
-    assert refused == 2
+    assert len(refused) == 2
 
 
 @pytest.mark.parametrize("call", ["upsert", "delete", "erase"])
@@ -1175,16 +1181,7 @@ def test_a_call_that_meets_a_row_that_is_being_displaced_goes_on(
     packed.upsert(USER, records)
     index = opened(proxy.endpoint)
     index.count(USER)
-    refused: list[str] = []
-
-    def decide(request: ProxiedRequest) -> Decision:
-        is_row = b"#@" not in request.body and request.operation in {"UpdateItem", "DeleteItem"}
-        if is_row and len(refused) < 2:
-            refused.append(request.operation)
-            return Instead.error("TransactionConflictException")
-        return None
-
-    proxy.decide = decide
+    refused = conflicting(proxy, lambda body: b"#@" not in body)
     CONFLICTS[call](index, records)
     assert len(refused) == 2
 

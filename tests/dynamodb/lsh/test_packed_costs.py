@@ -270,7 +270,7 @@ def test_codes_that_others_made_cost_as_those_of_ones_own(
         for held in (False, True):
             found = search(records=taken, effort=effort, held=held)
             assert found.read == pytest.approx(
-                search(records=own, effort=effort, held=held).read, rel=0.1
+                search(records=own, effort=effort, held=held).read, rel=0.05
             )
     none = other.prepared("u", (), like=plain.prepared("u", ()))
     assert search(records=none) == search(records=other.prepared("u", ()))

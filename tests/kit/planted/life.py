@@ -262,7 +262,7 @@ class AppendRaces(MemoryConversationStore):
         self, op: Operation, user_id: str, entries: Sequence[EncodedMessage]
     ) -> AppendResult:
         there = self._get(op, user_id, [one.message.id for one in entries])
-        time.sleep(0.02)
+        time.sleep(0.001)
         new = tuple(one.message.id for one in entries if one.message.id not in there)
         result = super()._append(op, user_id, entries)
         known = tuple(one for one in result.duplicates if one not in new)
@@ -279,7 +279,7 @@ class ConflictRaces(MemoryConversationStore):
         there = self._get(op, user_id, [one.message.id for one in entries])
         if there:
             return super()._append(op, user_id, entries)
-        time.sleep(0.02)
+        time.sleep(0.001)
         self._load(op, entries)
         return AppendResult(tuple(one.message.id for one in entries))
 
@@ -295,7 +295,7 @@ class FirstWriteRaces(MemoryConversationStore):
             return super()._append(op, user_id, entries)
         alone = MemoryConversationStore()
         result = alone._append(op, user_id, entries)  # noqa: SLF001 - as a store does
-        time.sleep(0.02)
+        time.sleep(0.001)
         self._by_user |= alone._by_user  # noqa: SLF001 - as above
         return result
 
@@ -325,7 +325,7 @@ class DeleteRaces(MemoryConversationStore):
 
     def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
         there = len(self._get(op, user_id, ids))
-        time.sleep(0.02)
+        time.sleep(0.001)
         super()._delete(op, user_id, ids)
         return there
 
@@ -338,7 +338,7 @@ class DeleteOfSessionsRaces(MemoryConversationStore):
         user = self._by_user.get(user_id)
         ids = list(user.sessions.get(session_id, ())) if user else []
         there = len(self._get(op, user_id, ids))
-        time.sleep(0.02)
+        time.sleep(0.001)
         super()._delete_session(op, user_id, session_id)
         return there
 
@@ -353,7 +353,7 @@ class ReplaceIsTorn(MemoryConversationStore):
         if there is None or there.session_id != message.session_id:
             return super()._replace(op, entry)
         self._delete(op, message.user_id, [message.id])
-        time.sleep(0.02)
+        time.sleep(0.001)
         self._load(op, [entry])
         return True
 
@@ -366,7 +366,7 @@ class ReplaceInTwoSteps(MemoryConversationStore):
         half = replace(entry, payload_text=None)
         if not super()._replace(op, half):
             return False
-        time.sleep(0.02)
+        time.sleep(0.001)
         return super()._replace(op, entry)
 
 

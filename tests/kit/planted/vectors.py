@@ -549,7 +549,7 @@ class DeletesRaceInVectors(MemoryVectorIndex):
 
     def _delete(self, op: Operation, user_id: str, ids: Sequence[str]) -> int:
         there = len(self._get(op, user_id, ids))
-        time.sleep(0.02)
+        time.sleep(0.001)
         super()._delete(op, user_id, ids)
         return there
 
