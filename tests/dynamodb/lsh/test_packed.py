@@ -396,14 +396,14 @@ def test_a_rebuild_that_was_stopped_before_it_cleans_up_removes_nothing_of_later
     records, stopped = crowd(100, 3), opened()
     maintained(packed, records[:50])
     packed.delete(USER, [one.id for one in records[5:50]])
-    maintenance: Any = cast("Any", stopped)._layout._maintenance  # noqa: SLF001 - where it stops
-    clean = maintenance._clean  # noqa: SLF001 - as above
+    cells: Any = cast("Any", stopped)._layout._maintenance._cells  # noqa: SLF001 - where it stops
+    clean = cells._clean  # noqa: SLF001 - as above
 
     def clean_late(*args: Any, **more: Any) -> None:
         maintained(packed, records[50:])
         clean(*args, **more)
 
-    monkeypatch.setattr(maintenance, "_clean", clean_late)
+    monkeypatch.setattr(cells, "_clean", clean_late)
     stopped.optimize(USER, only_due=True)
     assert found(opened()) == {one.id for one in [*records[:5], *records[50:]]}
 
@@ -433,15 +433,15 @@ def test_a_rebuild_of_a_user_who_was_erased_leaves_nothing(
     """S11: also if the user has come back when it sees that."""
     records, rebuilder = crowd(60, 3), opened()
     packed.bulk_load((USER, one) for one in records[:50])
-    maintenance: Any = cast("Any", rebuilder)._layout._maintenance  # noqa: SLF001 - where it waits
-    put_cells = maintenance._put_cells  # noqa: SLF001 - as above
+    cells: Any = cast("Any", rebuilder)._layout._maintenance._cells  # noqa: SLF001 - where it waits
+    put_cells = cells._put_cells  # noqa: SLF001 - as above
 
     def put_cells_late(*args: Any) -> bool:
         assert packed.erase(USER).remaining == 0
         packed.upsert(USER, records[50:51])
         return bool(put_cells(*args))
 
-    monkeypatch.setattr(maintenance, "_put_cells", put_cells_late)
+    monkeypatch.setattr(cells, "_put_cells", put_cells_late)
     assert rebuilder.optimize(USER, only_due=True).notes
     (codes,) = client.query(
         TableName=packed.table,
@@ -463,15 +463,15 @@ def test_a_rebuild_that_another_has_overtaken_changes_nothing(
     while not packed.is_optimize_due(USER):
         packed.upsert(USER, [records[stored]])
         stored += 1
-    maintenance: Any = cast("Any", overtaken)._layout._maintenance  # noqa: SLF001 - where it waits
-    put_cells = maintenance._put_cells  # noqa: SLF001 - as above
+    cells: Any = cast("Any", overtaken)._layout._maintenance._cells  # noqa: SLF001 - where it waits
+    put_cells = cells._put_cells  # noqa: SLF001 - as above
 
     def slowly(*args: Any) -> bool:
         made = bool(put_cells(*args))
         packed.optimize(USER)
         return made
 
-    monkeypatch.setattr(maintenance, "_put_cells", slowly)
+    monkeypatch.setattr(cells, "_put_cells", slowly)
     overtaken.optimize(USER, only_due=True)
     assert found(opened()) == {one.id for one in records[:stored]}
 
@@ -481,15 +481,15 @@ def rebuilt_while_erased(
 ) -> None:
     """Erase a user while a rebuild writes cells, which dies then."""
     packed.bulk_load((USER, one) for one in crowd(50, 3))
-    maintenance: Any = cast("Any", rebuilder)._layout._maintenance  # noqa: SLF001 - where it waits
-    put_cells = maintenance._put_cells  # noqa: SLF001 - as above
+    cells: Any = cast("Any", rebuilder)._layout._maintenance._cells  # noqa: SLF001 - where it waits
+    put_cells = cells._put_cells  # noqa: SLF001 - as above
 
     def put_cells_late(*args: Any) -> bool:
         assert packed.erase(USER).remaining == 0
         put_cells(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(maintenance, "_put_cells", put_cells_late)
+    monkeypatch.setattr(cells, "_put_cells", put_cells_late)
     with pytest.raises(KeyboardInterrupt):
         rebuilder.optimize(USER, only_due=True)
 
