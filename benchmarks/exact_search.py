@@ -4,14 +4,20 @@ For each number of vectors: a second search through the public method, of SQLite
 taking turns with bare NumPy (`matrix @ query`, then `argpartition` and a sort of the best k), each
 time with another query; the first search of a newly opened file, which loads the vectors; and the
 search after one more vector was written. Medians; the ratio is the goal of at most 1.5 at 10,000.
+Then the same beside other processes, one for each core, that never rest: a product that is spread
+over cores waits for them.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
@@ -27,6 +33,7 @@ from ialstore_backends.sqlite import SqliteVectorIndex
 
 GOAL_RATIO = 1.5
 GOAL_COUNT = 10_000
+BUSY_COUNTS = (1_000, 5_000, 10_000)
 USER = "user"
 START = datetime(2024, 1, 1, tzinfo=UTC)
 Matrix = NDArray[np.float32]
@@ -44,6 +51,19 @@ class Figures:
     memory_ratio: float
     first_search_ms: float
     after_upsert_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class BusyFigures:
+    """Of one number of vectors, in milliseconds; `busy` is beside processes that never rest."""
+
+    vectors: int
+    bare_ms: float
+    sqlite_ms: float
+    busy_bare_ms: float
+    busy_bare_p95_ms: float
+    busy_sqlite_ms: float
+    busy_sqlite_p95_ms: float
 
 
 def record(number: int, vector: Matrix) -> VectorRecord:
@@ -115,6 +135,37 @@ def measure(count: int, dimension: int, rounds: int, k: int, folder: Path) -> Fi
     )
 
 
+@contextmanager
+def busy_cores() -> Generator[None]:
+    """Keep every core busy."""
+    command = [sys.executable, "-c", "while True: pass"]
+    with ExitStack() as stack:
+        for _ in range(os.cpu_count() or 1):
+            process = stack.enter_context(subprocess.Popen(command))
+            stack.callback(process.kill)
+        yield
+
+
+def measure_busy(count: int, dimension: int, rounds: int, k: int, folder: Path) -> BusyFigures:
+    """Search a quiet machine, and a busy one."""
+    rng = np.random.default_rng(count)
+    spec = IndexSpec(dimension, "cosine", "benchmark")
+    matrix = rng.standard_normal((count, dimension)).astype(np.float32)
+    queries = rng.standard_normal((64, dimension)).astype(np.float32)
+    with SqliteVectorIndex(folder / f"busy-{count}.db", spec) as index:
+        index.bulk_load((USER, record(number, row)) for number, row in enumerate(matrix))
+        bare, full = in_turns(matrix, index, queries, rounds, k)
+        with busy_cores():
+            busy_bare, busy_full = in_turns(matrix, index, queries, rounds, k)
+    middle = [statistics.median(times) for times in (bare, full)]
+    busy = [
+        figure
+        for times in (busy_bare, busy_full)
+        for figure in (statistics.median(times), statistics.quantiles(times, n=20)[-1])
+    ]
+    return BusyFigures(count, *middle, *busy)
+
+
 def main() -> None:
     """Measure and report."""
     parser = arguments(__doc__)
@@ -137,6 +188,14 @@ def main() -> None:
                 report.figures["ratio"] = found.sqlite_ratio
                 met = found.sqlite_ratio <= GOAL_RATIO
                 report.figures[f"goal of at most {GOAL_RATIO}"] = "met" if met else "missed"
+        names = [one.name for one in fields(BusyFigures)]
+        title = "Beside processes that keep every core busy"
+        busy = report.table("busy", title, *names)
+        shown = ["bare_ms", "sqlite_ms", "busy_bare_ms", "busy_sqlite_ms"]
+        report.pictures.append(Bars("busy", ["vectors"], shown))
+        for count in BUSY_COUNTS:
+            beside = measure_busy(count, given.dimension, given.rounds, given.k, Path(folder))
+            busy.add(*asdict(beside).values())
     report.finish(given)
 
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +123,13 @@ def cached_us(index: FaissVectorIndex, query: Matrix, k: int) -> float | None:
         return None
     index.search(USER, query, k)
     asking = matrix._usual[1][0]  # noqa: SLF001 - as above
-    asking._search = lambda parameters: None  # noqa: SLF001, ARG005 - what was found last, again
+    asking._search = partial(_nothing)  # noqa: SLF001 - what was found last is found again
     times = [seconds(lambda: index.search(USER, query, k)) for _ in range(1000)]
     return 1e6 * statistics.median(times)
+
+
+def _nothing(_: object) -> None:
+    pass
 
 
 def measure(options: FaissOptions, base: Matrix, asked: Matrix, k: int, folder: Path) -> Figures:

@@ -44,6 +44,7 @@ _OVERFLOW: Final = 1e38
 _MODEST: Final = 2.0**40  # lengths between its inverse and this can neither over- nor underflow
 _SPARSE: Final = 8  # a row gathered costs about as much as so many rows multiplied in place
 _MANY: Final = 64  # candidates beyond k that are rather thinned out than scored
+_ONE_CORE: Final = 2**21  # numbers whose products are not worth a second core
 _GROUP: Final = 64  # estimates of which only the best is looked at first
 _GROUPS_PER_HIT: Final = 4
 _BLOCK_BYTES: Final = 2**20  # of float64 at once: stays in the processor's cache
@@ -341,11 +342,11 @@ class ExactMatrix:
         if examined <= k or self._overflows(length):
             return np.arange(count) if chosen is None else chosen
         if chosen is None:
-            estimates = self._rows[:count] @ vector
+            estimates = _products(self._rows[:count], vector)
         elif examined * _SPARSE < count:
-            estimates = self._rows.take(chosen, 0) @ vector
+            estimates = _products(self._rows.take(chosen, 0), vector)
         else:
-            estimates = (self._rows[:count] @ vector).take(chosen)
+            estimates = _products(self._rows[:count], vector).take(chosen)
         which: slice | NDArray[np.intp] = slice(count) if chosen is None else chosen
         if self._metric == "cosine":
             estimates *= self._factors[which]
@@ -405,6 +406,15 @@ class ExactMatrix:
             else math.copysign(1, cosine)
             for product, own in zip(sums, lengths, strict=True)
         ]
+
+
+def _products(rows: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the product of each row with the vector.
+
+    BLAS spreads all but the smallest matrices over the cores, and waits for each: for milliseconds,
+    where others keep a core busy.
+    """
+    return np.einsum("ij,j->i", rows, vector) if rows.size <= _ONE_CORE else rows @ vector
 
 
 def is_filtered(query: SearchQuery) -> bool:

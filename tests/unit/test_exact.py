@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any
@@ -15,13 +16,24 @@ from numpy.typing import NDArray
 from ialstore import IndexSpec, Role, Where, message_id
 from ialstore.errors import CorruptError
 from ialstore.vector_model import EncodedRecord, encode_search
+from ialstore_backends import _exact
 from ialstore_backends._exact import ExactMatrix, Ranking, bytes_per_vector, merge
+
+pytestmark = pytest.mark.usefixtures("cores")
 
 METRICS = ("cosine", "dot", "euclidean")
 START = datetime(2024, 2, 29, 12, tzinfo=UTC)
 NOW = int(START.timestamp())
 
 IDS = [message_id("u", f"s{n % 4}", START + timedelta(seconds=n), "user", "") for n in range(4000)]
+
+
+@pytest.fixture(scope="module", params=["one core", "all cores"])
+def cores(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let estimates be computed in both ways."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_exact, "_ONE_CORE", 2**62 if request.param == "one core" else 0)
+        yield
 
 
 def entry(number: int, **fields: Any) -> EncodedRecord:
