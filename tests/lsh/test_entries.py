@@ -87,6 +87,20 @@ def test_estimates_are_near_and_without_bias(metric: str, is_shaped: bool) -> No
     assert float(found.std()) < 0.1, "estimates are far from the truth"
 
 
+@pytest.mark.parametrize("wanted", [0, 1, 300])
+def test_codes_are_found_by_their_keys(wanted: int) -> None:
+    rng = np.random.default_rng(5)
+    layout = lib.EntryFormat(8, "cosine")
+    entries = np.zeros(2000, layout.dtype)
+    # Few tags that differ in their last bits, and few hours: many keys are nearly others.
+    entries["tag"] = rng.integers(0, 30, 2000) << 16 | rng.integers(0, 30, 2000)
+    entries["about"] = rng.integers(0, 3, 2000) << 8
+    keys = lib.keys_of(entries)
+    some = np.concatenate([rng.choice(keys, wanted), rng.choice(keys, wanted) + np.uint64(1 << 16)])
+    found = Codes(layout, entries).places_of(some)
+    assert found.tolist() == np.flatnonzero(np.isin(keys, some)).tolist()
+
+
 def test_shaped_bits_estimate_better_where_queries_fall() -> None:
     rng = np.random.default_rng(3)
     vectors = unit(rng.standard_normal((1500, 12)) @ rng.standard_normal((12, 96)))

@@ -130,6 +130,16 @@ class Codes:
                 setattr(made, name, np.concatenate(both, axis=-1))
         return made
 
+    def places_of(self, keys: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """Return the places of the codes with these keys, ascending."""
+        wanted = np.zeros(1 << 16, bool)
+        wanted[keys.astype(np.uint16)] = True  # the last bits of a hash
+        likely = np.flatnonzero(wanted[self.keys.astype(np.uint16)])
+        found, ordered = self.keys[likely], np.sort(keys)
+        same = ordered.take(np.searchsorted(ordered, found), mode="clip") == found
+        places: NDArray[np.intp] = likely[same]
+        return places
+
     @property
     def nbytes(self) -> int:
         """Bytes held."""

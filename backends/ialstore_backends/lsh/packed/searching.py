@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ialstore_backends.lsh.packed.entries import Entries, EntryFormat, Floats
     from ialstore_backends.lsh.packed.head import Head
+    from ialstore_backends.lsh.packed.probing import Doubles
 
 __all__ = [
     "CELL_STEEPNESS",
@@ -105,7 +106,7 @@ class View:
     """All codes that a search sees: those of cells, and the tail, of each key the newest."""
 
     def __init__(self, layout: EntryFormat, cells: Codes, tail: Entries) -> None:
-        again = np.flatnonzero(np.isin(cells.keys, keys_of(tail)))
+        again = cells.places_of(keys_of(tail))
         before = np.zeros(len(again), layout.dtype)
         before["tag"] = (cells.keys[again] & np.uint64(0xFFFF_FFFF)).astype(np.uint32)
         before["generation"], before["about"] = cells.generations[again], cells.about[again]
@@ -210,12 +211,23 @@ class Search:
     _known: dict[int, tuple[Codes, Floats]] = field(
         default_factory=dict["int", "tuple[Codes, Floats]"], repr=False
     )
+    _hits: dict[tuple[int, float], tuple[Head, Doubles]] = field(
+        default_factory=dict["tuple[int, float]", "tuple[Head, Doubles]"], repr=False
+    )
 
     def estimates(self, codes: Codes) -> Floats:
         """Return estimates of codes, which are computed once."""
         if id(codes) not in self._known:  # the codes are kept, too: no others get their id
             self._known[id(codes)] = codes, codes.estimates(self.query)
         return self._known[id(codes)][1]
+
+    def hits(self, head: Head, wanted: float) -> Doubles:
+        """Return how many of so many nearest each cell is expected to hold; computed once."""
+        key = id(head), wanted
+        if key not in self._hits:
+            alpha = head.facts.calibration.alpha
+            self._hits[key] = head, expected_hits(head.cells, self.query, alpha, wanted)
+        return self._hits[key][1]
 
 
 def cells_to_read(
@@ -231,7 +243,7 @@ def cells_to_read(
     """
     thresholds = head.facts.calibration
     wanted = search.k / max(selectivity, 1e-9)
-    hits = expected_hits(head.cells, search.query, thresholds.alpha, wanted)
+    hits = search.hits(head, wanted)
     least = thresholds.least_hits / _width(search.effort) ** CELL_STEEPNESS
     if search.effort == 1 or wanted >= head.facts.count:
         least = 0.0
@@ -246,9 +258,8 @@ def holds_enough(head: Head, search: Search, held: Collection[int]) -> bool:
     sizes = head.cells.sizes
     if len(held) == len(sizes):
         return True
-    hits = expected_hits(head.cells, search.query, head.facts.calibration.alpha, search.k)
-    hits[list(held)] = 0.0
-    return float(hits.sum()) <= _NEGLIGIBLE * search.k
+    others = np.delete(search.hits(head, search.k), list(held))
+    return float(others.sum()) <= _NEGLIGIBLE * search.k
 
 
 def expected_rows(head: Head, search: Search) -> int:
