@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ialstore import open_store
 from ialstore.cli.exits import ExitCode
 from ialstore.listing import Rows
 from ialstore.registry import register
@@ -36,6 +37,22 @@ def import_line(run: Run, url: str, **fields: Any) -> None:
 def test_users_lists_the_users(run: Run, chat: str) -> None:
     assert run("users", "--url", chat).out == "alice\nbob\n"
     assert run("users", "--url", chat, "--json").json == {"items": ["alice", "bob"], "cursor": None}
+
+
+def test_users_lists_those_who_have_vectors(run: Run, chat: str) -> None:
+    """Who was left with vectors alone, by a call that was stopped, is found and can be erased."""
+    nobody = run("users", "--vectors", "--url", "sqlite:///none.db")
+    assert nobody.code == ExitCode.DIFFERENT
+    assert run("users", "--vectors", "--url", chat).out == "alice\nbob\n"
+    with open_store(chat) as store:
+        store.erase("bob")
+    assert run("users", "--url", chat).out == "alice\n"
+    assert run("users", "--vectors", "--url", chat).out == "alice\nbob\n"
+    erased = run("erase", "--user", "bob", "--url", chat, "--yes")
+    assert erased.out.startswith("erased 0 messages, 1 vector")
+    assert run("users", "--vectors", "--url", chat).out == "alice\n"
+    run("erase", "--user", "alice", "--url", chat, "--yes")
+    assert "nobody has vectors" in run("users", "--vectors", "--url", chat).err
 
 
 def test_a_user_listed_twice_is_counted_once(run: Run, folder: Path) -> None:
