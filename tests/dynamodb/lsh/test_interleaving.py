@@ -28,7 +28,7 @@ from ialstore.testing.clock import START, ManualClock
 from ialstore.testing.servers import RunningServer
 from ialstore.testing.specs import spec_of
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
-from ialstore_backends.lsh.packed import entries, maintenance, rebuilding, tail_items, tail_writing
+from ialstore_backends.lsh.packed import cell_writing, entries, rebuilding, tail_items, tail_writing
 from ialstore_backends.lsh.packed.entries import TOMBSTONE_BYTES
 
 SPEC = spec_of("cosine")
@@ -486,7 +486,7 @@ def test_merging_the_open_segment_is_seen(
     def one_more(*args: Any, segment: int, **given: Any) -> Any:
         return merge(*args, segment=segment + 1, **given)
 
-    monkeypatch.setattr(maintenance, "merge", one_more)
+    monkeypatch.setattr(cell_writing, "merge", one_more)
     assert is_seen(prefix, dynoxide, as_it_is)
 
 
