@@ -107,13 +107,12 @@ def test_the_least_work_that_is_enough_is_chosen_and_else_the_best() -> None:
 def test_an_effort_that_saves_nothing_is_none() -> None:
     def chosen(*points: tuple[float | None, float, float, float]) -> float | None:
         searches = [
-            search(recall, effort, read_units=units, examined=examined)
-            for effort, recall, units, examined in points
+            search(recall, effort, read_units=units, ms=ms) for effort, recall, units, ms in points
         ]
         (found,) = report(table("any", size(100, *searches))).found
         return found.chosen.effort
 
-    assert chosen((0.3, 1.0, 0.0, 100.0), (1.0, 1.0, 0.0, 100.0), (None, 1.0, 0.0, 100.5)) is None
+    assert chosen((0.3, 1.0, 0.0, 100.0), (1.0, 1.0, 0.0, 100.0), (None, 1.0, 0.0, 124.0)) is None
     assert chosen((0.3, 1.0, 0.0, 100.0), (None, 1.0, 0.0, 200.0)) == 0.3
     assert chosen((0.3, 0.97, 50.0, 10.0), (None, 0.97, 50.2, 20.0)) is None
     assert chosen((0.3, 0.97, 50.0, 10.0), (None, 0.96, 50.0, 10.0)) == 0.3

@@ -16,6 +16,11 @@ COUNT = LEAST + 100
 DIMENSION = 32
 
 
+@pytest.fixture(autouse=True)
+def small() -> None:
+    """Small users have no index, as everywhere but in other tests."""
+
+
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])
 def test_the_disk_and_the_memory_are_those_of_an_index_that_is_optimized(
     kind: str, tmp_path: Path
@@ -58,3 +63,16 @@ def test_what_is_searched_exactly_has_no_file_of_an_index(kind: str, days: int) 
     workload = Workload(turns_per_day=40, dimension=DIMENSION)
     said = FaissVectorIndex.estimate(url, workload, age_days=days)
     assert [one.place for one in said.stored] == ["disk, vectors"]
+
+
+def test_what_is_searched_exactly_holds_no_index(tmp_path: Path) -> None:
+    """Below a number of vectors all kinds hold the same."""
+    held: set[int] = set()
+    for kind in ("flat", "hnsw", "ivf"):
+        options = FaissOptions(kind, "float32")
+        with FaissVectorIndex(tmp_path / kind, IndexSpec(DIMENSION), options=options) as index:
+            records = sample_records(LEAST - 1, DIMENSION, 50, is_kept=True)
+            index.bulk_load(("u", one) for one in records)
+            index.search("u", records[0].vector)
+            held.add(index.held_bytes)
+    assert max(held) == pytest.approx(min(held), rel=0.05)

@@ -547,6 +547,15 @@ def test_check_counts_vectors_of_another_length(path: Path, one: Handle) -> None
     assert [line[:9] for line in one.index.check()] == ["2 vectors"]
 
 
+@pytest.mark.parametrize("other", [IndexSpec(4), IndexSpec(8, model="other"), IndexSpec(8, "dot")])
+def test_check_finds_no_fault_in_vectors_of_another_embedder(path: Path, other: IndexSpec) -> None:
+    with SqliteVectorIndex(path, IndexSpec(8, model="one")) as index:
+        index.upsert("u", [record(1), record(2)])
+    with SqliteVectorIndex(path, other) as index:
+        (fault,) = index.check()
+    assert "made for" in fault
+
+
 def test_a_user_whose_numbers_are_used_up_takes_none_of_anothers(path: Path, one: Handle) -> None:
     one.index.upsert("u", [record(1)])
     one.index.upsert("v", [record(1)])

@@ -131,7 +131,8 @@ class FaissVectorIndex(SqliteVectorIndex):
     def estimate(cls, url: StoreURL, workload: Workload, *, age_days: float) -> Estimate:
         """Return the disk and the memory that a workload takes, as a scratch folder shows.
 
-        What FAISS's own indexes take beside is reckoned: they begin with more vectors than that.
+        What FAISS's own indexes take beside, of memory and disk, is reckoned: they begin with more
+        vectors than that.
         """
         from ialstore.estimate import Stored
         from ialstore_backends._measured import estimate_vectors
@@ -147,6 +148,8 @@ class FaissVectorIndex(SqliteVectorIndex):
             found = replace(found, held_bytes_per_user=held)
         if recipe.is_exact or count < LEAST:
             return found
+        held = found.held_bytes_per_user + count * recipe.bytes_per_vector(spec.dimension)
+        found = replace(found, held_bytes_per_user=held)
         file = count * recipe.file_bytes_per_vector(spec.dimension)
         indexes = Stored("disk, indexes", file, found.stored[0].price)
         return replace(found, stored=(*found.stored, indexes))

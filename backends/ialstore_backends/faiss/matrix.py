@@ -77,10 +77,10 @@ class FaissMatrix(ExactMatrix):
     @property
     def nbytes(self) -> int:
         """Bytes held in memory, those of Python's objects estimated."""
-        each = self._recipe.bytes_per_vector(self._dimension) + _BYTES_BESIDE
-        if self._is_on_disk:
-            each -= 4 * self._dimension
-        return super().nbytes + len(self) * each
+        each = _BYTES_BESIDE - 4 * self._dimension * self._is_on_disk
+        indexed = 0 if self._built is None else self._built.count
+        of_index = indexed * self._recipe.bytes_per_vector(self._dimension)
+        return super().nbytes + len(self) * each + of_index
 
     @property
     def built(self) -> Built | None:

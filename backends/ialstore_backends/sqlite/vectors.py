@@ -134,7 +134,10 @@ class SqliteVectorIndex(VectorIndex):
             connection.execute(sql.STORE_SPEC, (json.dumps(asdict(spec)),))
 
     def _check(self, op: Operation) -> list[str]:
-        faults = super()._check(op) + check_file(self._db, op)
+        of_spec = super()._check(op)
+        faults = of_spec + check_file(self._db, op)
+        # Vectors of another embedder may be sound, too.
+        spec = (self._stored_spec(op) if of_spec else None) or self.spec
         users: dict[int, str] = {}
         counted: dict[int, int] = {}
         found: Counter[int] = Counter()
@@ -149,7 +152,7 @@ class SqliteVectorIndex(VectorIndex):
         damaged = []
         for row in every_row(self._db, op, sql.CHECK):
             found[row[1]] += 1
-            if not is_intact(users.get(row[1], ""), row[3:], row[2], self.spec):
+            if not is_intact(users.get(row[1], ""), row[3:], row[2], spec):
                 damaged.append(f"row {row[0]} (vector of {shown_id(row[4])})")
         faults += damaged_rows(self._db, "vectors", damaged)
         faults += [
