@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -188,11 +188,11 @@ def _configuration(
     if urls:
         if common.config is not None or common.url is not None:
             raise ConfigurationError("give either URLs or --config or --url, not both")
-        parts = [part for url in urls for part in _parts(url)]
+        parts = list(_parts(urls))
     else:
         config = common.load()
         if common.url is None and config.origin == "built-in defaults":
-            parts = [part for url in _DEFAULT_URLS for part in _parts(url)]
+            parts = list(_parts(_DEFAULT_URLS))
         else:
             parts = list(_configured(config))
             retention = config.conversation.retention_days
@@ -204,14 +204,27 @@ def _configuration(
     return Configuration(parts=tuple(parts), billing=billing, machines=machines), retention
 
 
-def _parts(url: str) -> Iterator[Part]:
-    """Yield what a URL can keep: conversations, vectors, or both."""
-    from ialstore.costing import Part
-    from ialstore.url import StoreURL
+def _parts(urls: Sequence[str]) -> Iterator[Part]:
+    """Yield what URLs keep: conversations, vectors, or both where no other is for one of them.
 
-    parsed = StoreURL.parse(url)
-    for kind in kinds_of(parsed.scheme):
-        yield Part(kind, parsed)
+    Raises:
+        ConfigurationError: a URL comes twice, or has nothing left to keep.
+    """
+    from ialstore.costing import Part
+    from ialstore.url import StoreURL, redact_url
+
+    parsed = [StoreURL.parse(url) for url in urls]
+    kinds = [kinds_of(one.scheme) for one in parsed]
+    kept_alone = {names[0] for names in kinds if len(names) == 1}
+    for url, one, names in zip(urls, parsed, kinds, strict=True):
+        mine = names if len(names) == 1 else [name for name in names if name not in kept_alone]
+        if not mine or urls.count(url) > 1:
+            raise ConfigurationError(
+                f"{redact_url(url)} has nothing to keep beside the others; to compare systems, "
+                "price each alone"
+            )
+        for kind in mine:
+            yield Part(kind, one)
 
 
 def _configured(config: Config) -> Iterator[Part]:

@@ -109,6 +109,20 @@ def test_one_url_of_a_store_and_an_index_is_shown_once(run: Run) -> None:
     assert run("cost", "sqlite:///m.db", *SMALL).out.count("sqlite:///m.db\n") == 1
 
 
+def test_what_can_keep_both_keeps_what_no_other_url_is_for(run: Run, folder: Path) -> None:
+    urls = ("sqlite:///m.db", "faiss:///vectors")
+    named = run("cost", *urls, *SMALL, "--json").json
+    (folder / "pair.toml").write_text(
+        f'[conversation]\nurl = "{urls[0]}"\n[vector]\nurl = "{urls[1]}"\n'
+    )
+    configured = run("cost", "--config", "pair.toml", *SMALL, "--json").json
+    assert named["total"] == configured["total"]
+    for wrong in (urls[:1] * 2, ("dynamodb://app-", *urls)):
+        result = run("cost", *wrong, *SMALL)
+        assert result.code == ExitCode.USAGE
+        assert "sqlite:///m.db has nothing to keep beside the others" in result.err
+
+
 def test_without_memories_nothing_is_searched(run: Run) -> None:
     asked = ("cost", "lsh+dynamodb://app-?layout=packed", *SMALL, "--memories", 0, "--json")
     assert "search" not in {one["name"] for one in run(*asked).json["calls"]}
