@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ialstore.cli.common import Common, is_there, kinds_of, require_database
+from ialstore.cli.common import Common, file_of, is_there, kinds_of, require_database
 from ialstore.cli.exits import ExitCode, NothingFoundError
 from ialstore.cli.lookup import known_users
 from ialstore.cli.options import SinceOption
@@ -108,7 +108,7 @@ def copy(
         raise InvalidInputError("copy takes its stores as FROM and TO, not by --url")
     if dry_run and verify_only:
         raise InvalidInputError("give either --dry-run or --verify-only, not both")
-    if source == target:
+    if source == target or (file_of(source) is not None and file_of(source) == file_of(target)):
         raise InvalidInputError("FROM and TO are the same; name another TO")
     options = CopyOptions(
         users=_users(user, users_from),
@@ -135,6 +135,8 @@ def copy(
                     else:
                         found[kept] = copy(*pair, options, journal=noted, progress=progress)
         _tell(common, places, found, reads=reads, dry_run=dry_run)
+        if only is None:
+            _name_left_out(common, places)
         if noted is None or not noted.is_resumed:  # which may have removed all there was
             _require_users(user or (), [source for source, _ in parts.values()], found.values())
     same = all(report.same for report in found.values())
@@ -305,6 +307,14 @@ def _tell(
                 f"{report.total('expired'):,} are older than TO keeps them (retention_days) "
                 "and were left out"
             )
+
+
+def _name_left_out(common: Common, places: tuple[_Place, _Place]) -> None:
+    """Say what FROM keeps and TO can't."""
+    source, target = places
+    for kept in source.kinds:
+        if kept not in target.kinds:
+            common.out.warn(f"TO keeps no {kept}: those of FROM are not copied")
 
 
 def _name(common: Common, differing: Sequence[UserReport]) -> None:

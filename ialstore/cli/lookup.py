@@ -42,9 +42,21 @@ def all_users(store: ConversationStore) -> Iterator[str]:
             yield user_id
 
 
-def no_messages(store: ConversationStore, user_id: str) -> NothingFoundError:
-    """Return the error for a listing of a user that is empty, with what to try instead."""
+def no_messages(
+    store: ConversationStore, user_id: str, index: VectorIndex | None = None
+) -> NothingFoundError:
+    """Return the error for a listing of a user that is empty, with what to try instead.
+
+    Args:
+        store: where messages were looked for.
+        user_id: whose.
+        index: what was searched, if the listing is of a search.
+    """
     if store.history(user_id, limit=1).items:
+        if index is not None and not index.count(user_id):
+            return NothingFoundError(
+                f"user {user_id} has messages, and no vectors here; ialstore repair makes them"
+            )
         return NothingFoundError(
             f"no message of user {user_id} matches; ask for less or see sessions"
         )

@@ -71,7 +71,7 @@ def search(
         # A vector may be there a moment longer than its message.
         found = [(hit.score, messages[hit.id]) for hit in hits if hit.id in messages]
         if not found:
-            raise no_messages(parts.store, user)
+            raise no_messages(parts.store, user, index)
     if common.json:
         items = [{"score": score, "message": message_document(one)} for score, one in found]
         common.out.document({"items": items})

@@ -48,7 +48,9 @@ def test_conversations_and_vectors_are_copied_and_compared(run: Run, chat: str) 
 
 
 def test_only_what_both_keep_is_copied(run: Run, chat: str) -> None:
-    assert run("copy", chat, "faiss:///folder").out.startswith("vectors: 5 vectors of 2 users")
+    copied = run("copy", chat, "faiss:///folder")
+    assert copied.out.startswith("vectors: 5 vectors of 2 users")
+    assert "TO keeps no conversations: those of FROM are not copied" in copied.err
     with open_index("faiss:///folder") as index:
         assert index.count("alice") == 4
     assert run("copy", "faiss:///folder", "sqlite:///new.db", "--only", "vectors").code == 0
@@ -283,6 +285,9 @@ def test_a_copy_that_was_stopped_goes_on(
         ),
         pytest.param(["CHAT", "nosuch:///x"], 2, "there is no store or index nosuch", id="odd"),
         pytest.param(["CHAT", "CHAT"], 2, "FROM and TO are the same", id="the same"),
+        pytest.param(
+            ["sqlite:///no.db", "sqlite:///./no.db"], 2, "FROM and TO are the same", id="one file"
+        ),
         pytest.param(
             ["CHAT", "sqlite:///x.db", "--dry-run", "--verify-only"], 2, "not both", id="two modes"
         ),

@@ -265,6 +265,17 @@ def test_stats_of_one_user_for_programs(run: Run, chat: str, folder: Path) -> No
     assert document["bytes"] >= (folder / "chat.db").stat().st_size
 
 
+def test_stats_count_the_bytes_of_an_index_too(run: Run, folder: Path) -> None:
+    (folder / "two.toml").write_text(
+        '[conversation]\nurl = "sqlite:///two.db"\n[vector]\nurl = "faiss:///two"\n'
+    )
+    record = {"role": "user", "content": "hello", "created_at": "2026-01-01T10:00:00Z"}
+    line = json.dumps({**record, "user_id": "carol", "session_id": "s"})
+    assert run("import", "-", "--config", "two.toml", stdin=line).code == 0
+    said = run("stats", "--config", "two.toml", "--json").json["bytes"]
+    assert said >= sum((folder / one).stat().st_size for one in ("two.db", "two/vectors.db"))
+
+
 def test_stats_explain_why_there_are_fewer_vectors_than_messages(run: Run, chat: str) -> None:
     import_line(run, chat, role="tool", content="the result")
     import_line(run, chat, role="user", content="?!")

@@ -104,6 +104,17 @@ def test_a_vector_whose_message_is_gone_is_not_shown(run: Run, chat: str) -> Non
     assert run("search", "-u", "bob", "--url", chat, "passport").code == ExitCode.DIFFERENT
 
 
+def test_search_names_the_remedy_where_vectors_are_missing(
+    run: Run, chat: str, folder: Path
+) -> None:
+    (folder / "split.toml").write_text(
+        f'[conversation]\nurl = "{chat}"\n[vector]\nurl = "memory:"\n'
+    )
+    result = run("search", "-u", "alice", "nuts", "--config", "split.toml")
+    assert result.code == ExitCode.DIFFERENT
+    assert "alice has messages, and no vectors here; ialstore repair" in result.err
+
+
 @pytest.mark.parametrize("command", ["search", "context"])
 def test_without_an_index_there_is_no_search(run: Run, folder: Path, command: str) -> None:
     write_unindexed(folder)
