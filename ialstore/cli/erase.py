@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from ialstore.cli.common import Common, Parts
 from ialstore.cli.exits import ExitCode
+from ialstore.cli.lookup import known_users
 from ialstore.cli.options import UserOption, YesOption
 from ialstore.cli.stats import holdings
 from ialstore.cli.text import counted, moment
@@ -30,6 +31,8 @@ def erase(common: Common, user: UserOption, *, yes: YesOption = False) -> ExitCo
         report = EraseReport()
         for part in reversed(list(parts)):  # what finds the messages goes before them
             report += part.erase(user)
+        is_nobody = not (report.messages or report.vectors) and parts.store.capabilities.users
+        known = known_users(parts.store) if is_nobody else ""
     if common.json:
         common.out.document(asdict(report))
     else:
@@ -41,6 +44,8 @@ def erase(common: Common, user: UserOption, *, yes: YesOption = False) -> ExitCo
             common.out.line("out of reach, and may still hold a copy:")
             for one in report.out_of_reach:
                 common.out.line(f"  {one}")
+    if known:
+        common.out.note(f"there was nothing of {user}; known: {known}")
     if not report.remaining:
         return ExitCode.OK
     common.out.warn(

@@ -40,11 +40,11 @@ __all__ = ["Writer"]
 
 _NO_VECTORS: Final = (
     "the messages are stored, but not all of their vectors; "
-    "append(*error.messages) or repair(user_id) completes it"
+    "append(*error.messages), repair(user_id) or ialstore repair completes it"
 )
 _NO_VECTOR: Final = (
     "the message may be replaced and lack its vector; "
-    "replace(*error.messages) or repair(user_id) completes it"
+    "replace(*error.messages), repair(user_id) or ialstore repair completes it"
 )
 _NOTHING_REMOVED: Final = (
     "no message is deleted, vectors may be; repeating the call is safe and completes it"

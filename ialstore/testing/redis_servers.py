@@ -20,6 +20,8 @@ __all__ = ["Certificates", "certificates", "client_of", "started_cluster", "tls_
 _NODES: Final = 3
 _SLOTS: Final = 16_384
 _JOIN_SECONDS: Final = 30.0
+_SIGNS: Final = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+"""What an authority may do; without it Python 3.13 believes nothing that it signs."""
 _POLL_SECONDS: Final = 0.05
 
 
@@ -47,7 +49,7 @@ def certificates(folder: Path) -> Certificates:
     vouched = ["-CA", str(made.authority), "-CAkey", str(folder / "ca.key")]
     extensions = ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"]
     for args in (
-        [*new, *authority, "-out", str(made.authority)],
+        [*new, *authority, "-out", str(made.authority), *_SIGNS],
         [*new, *leaf, str(made.certificate), *vouched, *extensions],
     ):
         subprocess.run(  # noqa: S603 - a program of our own choice

@@ -114,6 +114,9 @@ def test_erase_removes_everything_of_a_user(run: Run, chat: str) -> None:
     assert run("users", "--url", chat).out == "bob\n"
     again = run("erase", "--user", "alice", "--url", chat, "--yes", "--json")
     assert (again.code, again.json["messages"]) == (0, 0)
+    assert "there was nothing of alice; known: bob" in again.err
+    run("erase", "--user", "bob", "--url", chat, "--yes")
+    assert run("erase", "--user", "bob", "--url", chat, "--yes").err == ""
 
 
 def test_erase_names_what_it_can_t_reach_and_what_came_back(run: Run) -> None:

@@ -155,7 +155,7 @@ def test_a_retry_after_a_failure_completes_the_same_messages(rig: Any, part: str
 
     assert str(error) == (
         "down; the messages are stored, but not all of their vectors; "
-        "append(*error.messages) or repair(user_id) completes it"
+        "append(*error.messages), repair(user_id) or ialstore repair completes it"
     )
     assert error.outcome is Outcome.PARTIAL
     assert rig.vector_ids() == []
