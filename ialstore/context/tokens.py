@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from ialstore.context.render import rendered_message
@@ -32,6 +33,10 @@ TokenCounter = Callable[[str], int]
 
 MESSAGE_TOKENS: Final = 4
 """What a message takes besides its texts: its role and the marks around it."""
+
+_LONG: Final = 4096
+"""Characters from which on a digest is so much cheaper than a count that this is remembered."""
+_MOST_KNOWN: Final = 1024
 
 # The pieces into which byte-pair tokenizers cut a text before they look for tokens, nearly as
 # o200k_base does: a word takes one space or punctuation mark before it along. Lengths are bounded
@@ -118,10 +123,11 @@ class EstimateCounter:
 
 
 class TokenCounting:
-    """Counts what a context would send, with the counter of its engine."""
+    """Counts what a context would send, with the counter of its engine; long texts once."""
 
     def __init__(self, counter: TokenCounter) -> None:
         self._counter = counter
+        self._known: dict[bytes, int] = {}
 
     def text(self, text: str) -> int:
         """Return the tokens of a text.
@@ -130,6 +136,18 @@ class TokenCounting:
             ConfigurationError: the counter raised, or returned no number of tokens.
             IalStoreError: what the counter raised, if it is one.
         """
+        if len(text) < _LONG:
+            return self._counted(text)
+        digest = sha256(text.encode("utf-8", "surrogatepass")).digest()
+        tokens = self._known.get(digest)
+        if tokens is None:
+            tokens = self._counted(text)
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[digest] = tokens
+        return tokens
+
+    def _counted(self, text: str) -> int:
         try:
             tokens = self._counter(text)
         except IalStoreError:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ialstore import ConfigurationError
-from ialstore.context import estimate_tokens
+from ialstore.context import estimate_tokens, tokens
 
 # Counted with o200k_base.
 KNOWN = {
@@ -87,3 +87,22 @@ def test_a_counter_must_return_a_number_of_tokens(new_rig: Any, result: Any) -> 
 
     with pytest.raises(ConfigurationError, match="must return an int"):
         rig.build()
+
+
+def test_a_long_text_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contexts hold the same tool results again and again."""
+    counted: list[str] = []
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return len(text)
+
+    monkeypatch.setattr(tokens, "_MOST_KNOWN", 3)
+    counting = tokens.TokenCounting(count)
+    long = ["\ud800" * tokens._LONG, *(str(one) * tokens._LONG for one in range(3))]  # noqa: SLF001
+    for text in ["short", *long[:3]] * 2:
+        assert counting.text(text) == len(text)
+    assert counted == ["short", *long[:3], "short"]
+    assert counting.text(long[3]) == tokens._LONG  # noqa: SLF001 - and no more than some are known
+    assert counting.text(long[0]) == tokens._LONG  # noqa: SLF001 - as above
+    assert counted[5:] == [long[3], long[0]]
