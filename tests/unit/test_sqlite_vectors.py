@@ -547,6 +547,21 @@ def test_check_counts_vectors_of_another_length(path: Path, one: Handle) -> None
     assert [line[:9] for line in one.index.check()] == ["2 vectors"]
 
 
+def test_vectors_that_the_stored_spec_does_not_fit_are_damaged(path: Path, one: Handle) -> None:
+    """A disk put the spec of an older index back, whose rows were right then."""
+    one.index.upsert("u", [record(1), record(2)])
+    one.index.close()
+    run(path, "UPDATE meta SET value = ? WHERE name = 'vector_spec'", '{"dimension": 4}')
+    with SqliteVectorIndex(path, IndexSpec(4)) as index:
+        for call in (
+            lambda: index.search("u", [1.0] * 4),
+            lambda: index.get("u", [record(1).id]),
+        ):
+            with pytest.raises(CorruptError, match=r"another length|is damaged"):
+                call()
+        assert [line[:9] for line in index.check()] == ["2 vectors"]
+
+
 @pytest.mark.parametrize("other", [IndexSpec(4), IndexSpec(8, model="other"), IndexSpec(8, "dot")])
 def test_check_finds_no_fault_in_vectors_of_another_embedder(path: Path, other: IndexSpec) -> None:
     with SqliteVectorIndex(path, IndexSpec(8, model="one")) as index:
