@@ -273,8 +273,8 @@ def test_the_recall_of_a_search_is_the_share_of_what_the_first_index_found(metri
     asked = record(99).vector
     best = [hit.id for hit in first.search("u", asked, k=10)]
     index.search("u", asked, k=10)
-    second.delete("u", best[:3])
     index.wait()
+    second.delete("u", best[:3])
     index.search("u", asked, k=10)
     index.wait()
     report = index.report()
