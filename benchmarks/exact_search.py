@@ -100,12 +100,17 @@ def in_turns(
     return bare, full
 
 
+def drawn(count: int, dimension: int) -> tuple[Matrix, Matrix]:
+    """Return random vectors, and queries."""
+    rng = np.random.default_rng(count)
+    matrix = rng.standard_normal((count, dimension)).astype(np.float32)
+    return matrix, rng.standard_normal((64, dimension)).astype(np.float32)
+
+
 def measure(count: int, dimension: int, rounds: int, k: int, folder: Path) -> Figures:
     """Fill both indexes with random vectors and measure."""
-    rng = np.random.default_rng(count)
     spec = IndexSpec(dimension, "cosine", "benchmark")
-    matrix = rng.standard_normal((count, dimension)).astype(np.float32)
-    queries = rng.standard_normal((64, dimension)).astype(np.float32)
+    matrix, queries = drawn(count, dimension)
     records = [record(number, row) for number, row in enumerate(matrix)]
     path = folder / f"{count}.db"
     with MemoryVectorIndex(spec) as memory, SqliteVectorIndex(path, spec) as sqlite:
@@ -148,10 +153,8 @@ def busy_cores() -> Generator[None]:
 
 def measure_busy(count: int, dimension: int, rounds: int, k: int, folder: Path) -> BusyFigures:
     """Search a quiet machine, and a busy one."""
-    rng = np.random.default_rng(count)
     spec = IndexSpec(dimension, "cosine", "benchmark")
-    matrix = rng.standard_normal((count, dimension)).astype(np.float32)
-    queries = rng.standard_normal((64, dimension)).astype(np.float32)
+    matrix, queries = drawn(count, dimension)
     with SqliteVectorIndex(folder / f"busy-{count}.db", spec) as index:
         index.bulk_load((USER, record(number, row)) for number, row in enumerate(matrix))
         bare, full = in_turns(matrix, index, queries, rounds, k)

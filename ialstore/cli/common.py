@@ -36,7 +36,6 @@ __all__ = [
     "JsonOption",
     "Parts",
     "UrlOption",
-    "file_of",
     "framed",
     "is_for_vectors",
     "is_there",
@@ -223,19 +222,13 @@ def kinds_of(scheme: str) -> list[str]:
     return kinds
 
 
-def file_of(url: str) -> Path | None:
-    """Return the file or folder in which a URL keeps all; None where it is no such URL."""
+def is_there(url: str) -> bool:
+    """Whether opening a URL makes no database that is not there."""
     from ialstore.url import StoreURL
 
     if url.partition(":")[0].lower() not in _IN_FILES:
-        return None
-    return Path(StoreURL.parse(url).file_path()).resolve()
-
-
-def is_there(url: str) -> bool:
-    """Whether opening a URL makes no database that is not there."""
-    path = file_of(url)
-    return path is None or path.exists()
+        return True
+    return Path(StoreURL.parse(url).file_path()).exists()
 
 
 def require_database(url: str, remedy: str = _REMEDY) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ialstore.cli.common import Common, file_of, is_there, kinds_of, require_database
+from ialstore.cli.common import Common, is_there, kinds_of, require_database
 from ialstore.cli.exits import ExitCode, NothingFoundError
 from ialstore.cli.lookup import known_users
 from ialstore.cli.options import SinceOption
@@ -108,8 +108,6 @@ def copy(
         raise InvalidInputError("copy takes its stores as FROM and TO, not by --url")
     if dry_run and verify_only:
         raise InvalidInputError("give either --dry-run or --verify-only, not both")
-    if source == target or (file_of(source) is not None and file_of(source) == file_of(target)):
-        raise InvalidInputError("FROM and TO are the same; name another TO")
     options = CopyOptions(
         users=_users(user, users_from),
         since=parse_time(since, "--since"),
@@ -117,11 +115,16 @@ def copy(
     )
     reads = dry_run or verify_only
     places = (_place(common, source), _place(common, target))
+    kinds = _kinds(places, only)
+    if source == target or all(
+        _are_one(*(one.section(kept).url for one in places)) for kept in kinds
+    ):
+        raise InvalidInputError("FROM and TO are the same; name another TO")
     found: dict[Kept, CopyReport] = {}
     with ExitStack() as opened:
         parts = {
             kept: opened.enter_context(_opened(kept, *places, reads=reads, dry_run=dry_run))
-            for kept in _kinds(places, only)
+            for kept in kinds
         }
         for pair in parts.values():
             check_plan(*pair, options)
@@ -208,6 +211,13 @@ def _kinds(places: tuple[_Place, _Place], only: Kept | None) -> list[Kept]:
         what = only or " nor ".join(Kept)
         raise ConfigurationError(f"FROM and TO don't both keep {what}")
     return kinds
+
+
+def _are_one(url: str, other: str) -> bool:
+    """Whether two URLs lead to the same file or folder."""
+    from ialstore.compare.footprint import file_of
+
+    return (path := file_of(url)) is not None and path == file_of(other)
 
 
 @contextmanager
@@ -343,8 +353,7 @@ def _require_users(
     for user_id in dict.fromkeys(named):
         if user_id in touched or any(_has(part, user_id) for part in sources):
             continue
-        known = [known_users(part) for part in sources if part.capabilities.users]
-        hint = next(filter(None, known), "")
+        hint = next(filter(None, map(known_users, sources)), "")
         raise NothingFoundError(
             f"neither FROM nor TO has anything of user {user_id}; "
             + (f"known to FROM: {hint}" if hint else "check the id and FROM")

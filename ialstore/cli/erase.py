@@ -31,8 +31,7 @@ def erase(common: Common, user: UserOption, *, yes: YesOption = False) -> ExitCo
         report = EraseReport()
         for part in reversed(list(parts)):  # what finds the messages goes before them
             report += part.erase(user)
-        is_nobody = not (report.messages or report.vectors) and parts.store.capabilities.users
-        known = known_users(parts.store) if is_nobody else ""
+        known = "" if report.messages or report.vectors else known_users(parts.store)
     if common.json:
         common.out.document(asdict(report))
     else:

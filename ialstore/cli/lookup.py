@@ -72,6 +72,8 @@ def no_messages(
 
 
 def known_users(part: ConversationStore | VectorIndex) -> str:
-    """Return some users of a store or index that can list them; empty if it has none."""
+    """Return some users of a store or index; empty if it has none, or can't list them."""
+    if not part.capabilities.users:
+        return ""
     users = part.users(limit=_NAMED + 1).items
     return f"{', '.join(users[:_NAMED])}{', ...' if users[_NAMED:] else ''}"

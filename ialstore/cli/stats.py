@@ -17,7 +17,6 @@ from ialstore.listing import walk
 if TYPE_CHECKING:
     from typing import Any
 
-    from ialstore.config import Config
     from ialstore.conversation import ConversationStore
     from ialstore.vector import VectorIndex
 
@@ -55,7 +54,8 @@ def stats(common: Common, user: OptionalUserOption = None) -> None:
                 progress(len(found), None)
         if user is not None and not (found[0].messages or found[0].vectors):
             raise no_messages(store, user)
-    size = _file_bytes(common.load())
+    config = common.load()
+    size = file_bytes(*filter(None, (config.conversation.url, config.vector.url)))
     if common.json:
         common.out.document({"items": [_document(one) for one in found], "bytes": size})
         return
@@ -67,13 +67,6 @@ def stats(common: Common, user: OptionalUserOption = None) -> None:
         common.out.line(_about_vectors(found))
     if size is not None:
         common.out.line(f"{size:,} bytes on disk")
-
-
-def _file_bytes(config: Config) -> int | None:
-    """Return the size of all files of the store and the index; None where there are none."""
-    sizes = [file_bytes(url) for url in {config.conversation.url, config.vector.url} if url]
-    known = [size for size in sizes if size is not None]
-    return sum(known) if known else None
 
 
 def holdings(store: ConversationStore, index: VectorIndex | None, user_id: str) -> Holdings:

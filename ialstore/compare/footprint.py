@@ -12,24 +12,29 @@ from ialstore.estimate import Workload
 from ialstore.registry import find
 from ialstore.url import StoreURL
 
-__all__ = ["estimated_bytes", "file_bytes", "is_missing", "process_bytes"]
+__all__ = ["estimated_bytes", "file_bytes", "file_of", "is_missing", "process_bytes"]
 
+_ENDS: Final = ("", "-*")
+"""What a store's own name may end with: SQLite's logs have its name and a dash."""
 _STATM: Final = Path("/proc/self/statm")
 
 
-def file_bytes(url: str) -> int | None:
-    """Return the size of a store's file or folder and what lies beside it; None for other stores.
+def file_bytes(*urls: str) -> int | None:
+    """Return the size of stores' files or folders, each once, and of the logs beside them.
+
+    None where no store is in files.
 
     Raises:
-        ConfigurationError: the URL can't be read.
+        ConfigurationError: a URL can't be read.
     """
-    path = _path(url)
-    if path is None:
+    paths = {path for url in urls if (path := file_of(url)) is not None}
+    if not paths:
         return None
     # Only sizes are asked for: opening a database's file would drop the locks on it.
-    beside = list(path.parent.glob(f"{glob.escape(path.name)}*"))
-    inside = [one for folder in beside if folder.is_dir() for one in folder.rglob("*")]
-    return sum(one.stat().st_size for one in (*beside, *inside) if one.is_file())
+    named = [path.parent.glob(f"{glob.escape(path.name)}{end}") for path in paths for end in _ENDS]
+    found = {one for matches in named for one in matches}
+    inside = {one for folder in found if folder.is_dir() for one in folder.rglob("*")}
+    return sum(one.stat().st_size for one in found | inside if one.is_file())
 
 
 def is_missing(url: str) -> bool:
@@ -38,14 +43,19 @@ def is_missing(url: str) -> bool:
     Raises:
         ConfigurationError: the URL can't be read.
     """
-    path = _path(url)
+    path = file_of(url)
     return path is not None and not path.exists()
 
 
-def _path(url: str) -> Path | None:
+def file_of(url: str) -> Path | None:
+    """Return the file or folder that a store is in, whatever way leads there; None for others.
+
+    Raises:
+        ConfigurationError: the URL can't be read.
+    """
     parsed = StoreURL.parse(url)
     try:
-        return Path(parsed.file_path())
+        return Path(parsed.file_path()).resolve()
     except ConfigurationError:
         return None
 

@@ -47,6 +47,19 @@ def test_conversations_and_vectors_are_copied_and_compared(run: Run, chat: str) 
     assert "5 messages of 2 users; 0 stored" in again
 
 
+def test_what_shares_its_conversations_may_move_its_vectors(
+    run: Run, chat: str, folder: Path
+) -> None:
+    for name in ("one", "two"):
+        (folder / f"{name}.toml").write_text(
+            f'[conversation]\nurl = "{chat}"\n[vector]\nurl = "faiss:///{name}"\n'
+        )
+    assert run("copy", chat, "faiss:///one").code == 0
+    assert "vectors: 5 vectors of 2 users" in run("copy", "one.toml", "two.toml").out
+    same = run("copy", "one.toml", "./one.toml")
+    assert "FROM and TO are the same" in same.err
+
+
 def test_only_what_both_keep_is_copied(run: Run, chat: str) -> None:
     copied = run("copy", chat, "faiss:///folder")
     assert copied.out.startswith("vectors: 5 vectors of 2 users")

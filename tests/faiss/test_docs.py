@@ -25,6 +25,8 @@ def test_the_table_names_every_option_and_its_default() -> None:
 
 def test_the_numbers_are_those_of_the_code() -> None:
     assert f"less than {LEAST:,} vectors" in PAGE
+    comparing = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text(encoding="utf-8")
+    assert f"less than {LEAST:,} vectors exactly" in comparing
     assert f"about {1000 * matrix._ABSORB_SECONDS:.0f} ms" in PAGE  # noqa: SLF001 - what it says
 
 

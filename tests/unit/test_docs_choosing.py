@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ialstore.cli import main
+from ialstore_backends import _exact
 
 pytestmark = pytest.mark.no_cover
 
@@ -47,6 +48,10 @@ def test_the_command_finds_the_price_of_the_table(
     lines = json.loads(capsys.readouterr().out)["lines"]
     found = sum(one["amount"] for one in lines if "conversations" not in one["place"])
     assert found == pytest.approx(float(dollars.replace(",", "")), rel=0.01)
+
+
+def test_one_core_searches_as_many_as_it_says() -> None:
+    assert f"which are {_exact._ONE_CORE // 384:,} vectors of 384" in PAGE  # noqa: SLF001 - no option
 
 
 def test_what_it_links_to_is_there() -> None:

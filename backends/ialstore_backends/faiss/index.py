@@ -149,10 +149,9 @@ class FaissVectorIndex(SqliteVectorIndex):
         if recipe.is_exact or count < LEAST:
             return found
         held = found.held_bytes_per_user + count * recipe.bytes_per_vector(spec.dimension)
-        found = replace(found, held_bytes_per_user=held)
         file = count * recipe.file_bytes_per_vector(spec.dimension)
         indexes = Stored("disk, indexes", file, found.stored[0].price)
-        return replace(found, stored=(*found.stored, indexes))
+        return replace(found, stored=(*found.stored, indexes), held_bytes_per_user=held)
 
     @property
     def capabilities(self) -> VectorCapabilities:

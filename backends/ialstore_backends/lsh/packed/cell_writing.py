@@ -77,18 +77,7 @@ class CellWriter:
         new = decode_head(made.head, self._layout)
         if not self._put_cells(op, user_id, new, made, opened.fence):
             return False
-        due_at = opened.number + self.segments_until_due(user_id, made.count)
-        op.renew()
-        flat = _flat(new, made)
-        if not self._tail.switch(
-            op,
-            user_id,
-            made.head,
-            flat=flat,
-            fence=opened.fence,
-            due=due_at,
-            first=new.facts.segment,
-        ):
+        if not self._switch(op, user_id, new, made, fence=opened.fence, number=opened.number):
             return self._lost(op, user_id, new, made, opened.fence)
         merged = [
             self._tail.segment_key(user_id, number, opened.version) for number in stored.segments
@@ -147,20 +136,8 @@ class CellWriter:
                 chain.from_iterable([*later.segments.values(), current.elements])
             )
             number = self._carry_over(op, user_id, late, new, encoded)
-            due_at = number + self.segments_until_due(user_id, made.count)
-            op.renew()
-            flat = _flat(new, made)
             anew = current, version, number
-            if self._tail.switch(
-                op,
-                user_id,
-                made.head,
-                flat=flat,
-                fence=opened.fence,
-                due=due_at,
-                first=new.facts.segment,
-                anew=anew,
-            ):
+            if self._switch(op, user_id, new, made, fence=opened.fence, number=number, anew=anew):
                 old = None if stored.head is None else stored.head.head
                 stale = self._tail.read(op, user_id, strong=True).old
                 mean = [self._tail.mean_key(user_id, opened.version)] if opened.has_mean else []
@@ -214,6 +191,30 @@ class CellWriter:
         ]
         return all(self._table.side_by_side.run(puts))
 
+    def _switch(
+        self,
+        op: Operation,
+        user_id: str,
+        new: Head,
+        made: Rebuilt,
+        *,
+        fence: int,
+        number: int,
+        anew: tuple[OpenSegment, int, int] | None = None,
+    ) -> bool:
+        """Switch the head, with ``number`` the open segment; return whether nobody came first."""
+        op.renew()
+        return self._tail.switch(
+            op,
+            user_id,
+            made.head,
+            flat=b"".join(made.cells) if new.facts.flat else None,
+            fence=fence,
+            due=number + self.segments_until_due(user_id, made.count),
+            first=new.facts.segment,
+            anew=anew,
+        )
+
     def _lost(self, op: Operation, user_id: str, new: Head, made: Rebuilt, fence: int) -> bool:
         """Remove what was written for nothing, unless it is overwritten: the user may be erased."""
         op.renew()
@@ -242,7 +243,3 @@ class CellWriter:
         self._tail.delete(op, keys)
         for epoch in (0, 1):
             self._tail.delete_cells(op, user_id, epoch, range(now, before), fence=fence)
-
-
-def _flat(new: Head, made: Rebuilt) -> bytes | None:
-    return b"".join(made.cells) if new.facts.flat else None
