@@ -353,7 +353,7 @@ def _require_users(
     for user_id in dict.fromkeys(named):
         if user_id in touched or any(_has(part, user_id) for part in sources):
             continue
-        hint = next(filter(None, map(known_users, sources)), "")
+        hint = next((known for part in sources if (known := known_users(part))), "")
         raise NothingFoundError(
             f"neither FROM nor TO has anything of user {user_id}; "
             + (f"known to FROM: {hint}" if hint else "check the id and FROM")

@@ -283,10 +283,7 @@ def test_a_merge_gives_way_to_one_that_began_later(
     monkeypatch.setattr(rebuilding, "_MANY", 2)  # nothing is of a new kind
     records, other = crowd(80, 3), opened()
     maintained(packed, records[:40])
-    there = 40
-    while not packed.is_optimize_due(USER):
-        packed.upsert(USER, [records[there]])
-        there += 1
+    there = stored_until_due(packed, records, 40)
     raced = before(packed, operation, lambda: other.optimize(USER, only_due=True))
     assert packed.optimize(USER, only_due=True).notes[0].startswith("somebody else")
     assert raced
@@ -459,10 +456,7 @@ def test_a_rebuild_that_another_has_overtaken_changes_nothing(
     monkeypatch.setattr(rebuilding, "_GROWTH", 9)
     records, overtaken = crowd(100, 3), opened()
     maintained(packed, records[:50])
-    stored = 50
-    while not packed.is_optimize_due(USER):
-        packed.upsert(USER, [records[stored]])
-        stored += 1
+    stored = stored_until_due(packed, records, 50)
     cells: Any = cast("Any", overtaken)._layout._maintenance._cells  # noqa: SLF001 - where it waits
     put_cells = cells._put_cells  # noqa: SLF001 - as above
 
@@ -474,6 +468,14 @@ def test_a_rebuild_that_another_has_overtaken_changes_nothing(
     monkeypatch.setattr(cells, "_put_cells", slowly)
     overtaken.optimize(USER, only_due=True)
     assert found(opened()) == {one.id for one in records[:stored]}
+
+
+def stored_until_due(packed: LshDynamoIndex, records: Sequence[VectorRecord], there: int) -> int:
+    """Store further records until maintenance pays; return how many are there then."""
+    while not packed.is_optimize_due(USER):
+        packed.upsert(USER, [records[there]])
+        there += 1
+    return there
 
 
 def rebuilt_while_erased(
