@@ -26,7 +26,7 @@ class Place:
         self._opened: list[FaissVectorIndex] = []
 
     def open(
-        self, kind: Any = "hnsw", storage: Any = "float32", metric: str = "cosine", **options: Any
+        self, kind: Any = "hnsw", storage: Any = None, metric: str = "cosine", **options: Any
     ) -> FaissVectorIndex:
         """Return an index in the directory, closed at the end of the test."""
         made = FaissVectorIndex(

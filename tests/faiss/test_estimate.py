@@ -52,9 +52,10 @@ def test_long_vectors_of_coarse_storages_are_not_held_in_memory() -> None:
         storage: FaissVectorIndex.estimate(
             StoreURL.parse(f"faiss:///x?storage={storage}"), workload, age_days=1
         ).held_bytes_per_user
-        for storage in ("float32", "float16")
+        for storage in ("float32", "float16", "int8")
     }
-    assert held["float32"] - held["float16"] == pytest.approx(4000 * 1100 * (4 + 2), rel=0.01)
+    assert held["float32"] - held["float16"] == pytest.approx(4000 * 1100 * 2, rel=0.01)
+    assert held["float16"] - held["int8"] == pytest.approx(4000 * 1100 * (4 + 1), rel=0.01)
 
 
 @pytest.mark.parametrize(("kind", "days"), [("hnsw", 1), ("flat", 100)])

@@ -38,7 +38,7 @@ from tests.faiss.places import Place, built_of, matrix_of
 GIVEN = crowd(1200)[:300]
 
 
-def filled(place: Place, kind: str = "hnsw", storage: str = "float32") -> None:
+def filled(place: Place, kind: str = "hnsw", storage: str | None = None) -> None:
     """Fill a directory, let its index be kept in a file, and close it."""
     with place.open(kind, storage) as index:
         index.upsert(USER, GIVEN)

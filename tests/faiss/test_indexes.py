@@ -298,6 +298,66 @@ def test_each_user_has_an_index_of_its_own(place: Place) -> None:
     close_all([index])
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e-4, 1e7])
+@pytest.mark.parametrize(
+    ("kind", "storage", "metric"),
+    [
+        ("hnsw", "float16", "dot"),
+        ("hnsw", "float16", "euclidean"),
+        ("ivf", "float16", "dot"),
+        ("ivf", "int8", "dot"),
+        ("flat", "float16", "dot"),
+    ],
+)
+def test_vectors_of_any_length_are_found(
+    place: Place, kind: str, storage: str, metric: str, scale: float
+) -> None:
+    """V6: float16 ends at 65,504, and k-means takes very short vectors for one."""
+    given = [
+        VectorRecord(one.id, scale * np.asarray(one.vector), one.session_id, one.role)
+        for one in crowd(1200)
+    ]
+    with place.open(kind, storage, metric) as index:
+        index.bulk_load((USER, one) for one in given)
+        index.optimize(USER)
+        asked = [scale * query for query in queries(crowd(1200), 20)]
+        oracle = Oracle.of(index)
+        assert fmean(oracle.search(query) for query in asked) >= index.capabilities.min_recall
+        assert built_of(index) is not None
+    with place.open(kind, storage, metric) as index:
+        oracle = Oracle.of(index)
+        assert fmean(oracle.search(query) for query in asked) >= index.capabilities.min_recall
+        assert built_of(index) is not None
+
+
+@pytest.mark.parametrize("length", [1e-6, 0.0, 1e6])
+def test_the_length_of_a_query_changes_no_order_of_products(place: Place, length: float) -> None:
+    """V4, V6: nor do the distances of a graph lose the product of a short one."""
+    with place.open("hnsw", "float16", "dot") as index:
+        index.bulk_load((USER, one) for one in crowd(1200))
+        index.optimize(USER)
+        oracle = Oracle.of(index)
+        found = [oracle.search(length * query) for query in queries(crowd(1200), 20)]
+        assert fmean(found) >= index.capabilities.min_recall
+
+
+def test_what_float16_can_not_hold_is_searched_exactly(place: Place) -> None:
+    """V6: until the next optimize, by which all are made shorter."""
+    given = crowd(1200)
+    index = place.open("hnsw", "float16", "euclidean")
+    index.bulk_load((USER, one) for one in given)
+    index.optimize(USER)
+    far = VectorRecord(given[0].id, 1e4 * np.asarray(given[0].vector), "s1", "user", "far")
+    index.upsert(USER, [far, given[1]])
+    assert index.search(USER, far.vector, 1).hits[0].text == "far"
+    assert matrix_of(index).pending == 0
+    assert built_of(index).count == 1200  # type: ignore[union-attr]
+    assert recall(index) >= 0.95
+    index.delete(USER, [far.id])
+    index.optimize(USER)
+    assert recall(index) >= 0.95
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize(("kind", "storage"), [("hnsw", "float32"), ("flat", "float16")])
 def test_a_forked_child_does_not_wait_for_threads_that_it_does_not_have(

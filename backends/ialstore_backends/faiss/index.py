@@ -62,8 +62,10 @@ class FaissOptions:
 
     kind: Literal["flat", "hnsw", "ivf"] = "hnsw"
     """``flat`` looks at every vector, ``hnsw`` follows a graph, ``ivf`` probes clusters."""
-    storage: Literal["float32", "float16", "int8", "rabitq"] = "float32"
-    """How the index keeps a vector in memory; others than float32 leave the vectors on the disk."""
+    storage: Literal["float32", "float16", "int8", "rabitq"] | None = None
+    """How FAISS keeps a vector in memory. None: as float32 for ``flat``, which is exact then, else
+    as float16: to walk through less memory takes less time. With int8 and rabitq the vectors
+    themselves are left on the disk."""
     synchronous: Literal["full", "normal"] = "full"
     """``normal`` is faster, but a loss of power may take back writes that were acknowledged."""
     cache_mb: float = 4096.0
@@ -71,6 +73,11 @@ class FaissOptions:
 
     def __post_init__(self) -> None:
         SqliteOptions(self.synchronous, self.cache_mb)
+
+    def recipe(self, metric: str) -> Recipe:
+        """Return the index that these options stand for."""
+        usual = "float32" if self.kind == "flat" else "float16"
+        return Recipe(self.kind, self.storage or usual, metric)
 
 
 class FaissVectorIndex(SqliteVectorIndex):
@@ -103,7 +110,7 @@ class FaissVectorIndex(SqliteVectorIndex):
         require("faiss", extra="faiss", needed_by="faiss")
         options = options or FaissOptions()
         self._folder = os.path.realpath(path)
-        self._recipe = Recipe(options.kind, options.storage, spec.metric)
+        self._recipe = options.recipe(spec.metric)
         self._said = replace(
             self.CAPABILITIES,
             durable=options.synchronous == "full",
@@ -140,7 +147,7 @@ class FaissVectorIndex(SqliteVectorIndex):
         url.file_path()
         spec, options = IndexSpec(workload.dimension), url.options(FaissOptions)
         found = estimate_vectors(lambda path: cls(path, spec, options=options), workload, age_days)
-        recipe = Recipe(options.kind, options.storage, spec.metric)
+        recipe = options.recipe(spec.metric)
         count = workload.messages_per_day * workload.kept_days(age_days)
         rows = count * 4 * spec.dimension
         if not recipe.keeps_rows and rows >= ON_DISK_FROM:

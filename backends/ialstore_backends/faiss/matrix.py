@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ialstore_backends._exact import Entry, ExactMatrix, is_filtered, text_bytes
-from ialstore_backends.faiss.parts import GRAVE, Built, Live, selector_of
+from ialstore_backends.faiss.parts import GRAVE, Built, Live, scale_of, selector_of
 from ialstore_backends.faiss.recipes import LEAST, Asking, faiss
 from ialstore_backends.faiss.scratch import on_disk
 
@@ -39,6 +39,8 @@ _SPARSE: Final = 10  # fewer than one in so many: scored exactly, rather than lo
 _WORN: Final = 5  # an index is made anew when one row in so many is a grave
 _GROWN: Final = 2  # or when there are so many times the rows that it learned from
 _HEADROOM: Final = 1.1  # of the longest vector, for longer ones
+_GROWN_LONG: Final = 64.0  # times the longest vector, which float16 still holds as it is scaled
+_LONG: Final = 4096.0  # sixteen times the longest vector as it is scaled
 _MODEST: Final = 2.0**40  # longer or shorter vectors leave the range of float32 when squared
 _BYTES_BESIDE: Final = 16  # number and checksum of a row
 ON_DISK_FROM: Final = 2**24
@@ -169,7 +171,9 @@ class FaissMatrix(ExactMatrix):
         if restored is not None:
             self.skip(len(restored.numbers) - len(self))
             built = restored.built
-            self._recipe.complete(built.index, self._for_index(0, built.count, built.ceiling))
+            self._recipe.complete(
+                built.index, self._for_index(0, built.count, built.ceiling, built.scale)
+            )
             self._built = built
 
     def discard(self, ids: Iterable[str]) -> None:
@@ -216,6 +220,7 @@ class FaissMatrix(ExactMatrix):
         self.checksums = array("q", [self.checksums[row] for row in rows])
         self._row_of = {entry.id: row for row, entry in enumerate(self._entries)}
         self._soonest = int(self._expires[: len(self)].min(initial=_NEVER))
+        self._longest = float(self._lengths[: len(self)].max(initial=0.0))
         self._graves = 0
         self._built = self._live = self._usual = None
 
@@ -242,7 +247,8 @@ class FaissMatrix(ExactMatrix):
         while built is not None and self.pending:
             end = min(built.count + at_once, self._fitting())
             faiss()
-            built.index.add(self._for_index(built.count, end, built.ceiling))
+            rows = self._for_index(built.count, end, built.ceiling, built.scale)
+            built.index.add(rows)
             built.count = end
             if time.monotonic() >= until:
                 break
@@ -251,23 +257,25 @@ class FaissMatrix(ExactMatrix):
     def _start(self) -> None:
         count = len(self)
         ceiling = (_HEADROOM * self._longest) ** 2
-        index = self._recipe.make(self._width, self._for_index(0, count, ceiling))
-        self._built = Built(index, 0, count, ceiling)
+        scale = scale_of(self._metric, ceiling)
+        index = self._recipe.make(self._width, self._for_index(0, count, ceiling, scale))
+        self._built = Built(index, 0, count, ceiling, scale)
 
     def _fitting(self) -> int:
         """Return how many rows, from the first, the index can take."""
         count = len(self)
-        if not self._recipe.is_widened or self._built is None:
+        if self._metric == "cosine" or self._built is None:
             return count
         first = self._built.count
-        longer = self._lengths[first:count] ** 2 > self._built.ceiling
+        most = 1.0 if self._recipe.is_widened else _GROWN_LONG**2
+        longer = self._lengths[first:count] ** 2 > most * self._built.ceiling
         return first + int(longer.argmax()) if longer.any() else count
 
     @property
     def _width(self) -> int:
         return self._dimension + self._recipe.is_widened
 
-    def _for_index(self, start: int, end: int, ceiling: float) -> NDArray[np.float32]:
+    def _for_index(self, start: int, end: int, ceiling: float, scale: float) -> NDArray[np.float32]:
         """Return some rows as the index ranks them."""
         rows = self._rows[start:end]
         if self._metric == "cosine":
@@ -276,8 +284,8 @@ class FaissMatrix(ExactMatrix):
             # A sphere around the origin, on which near means a large product (Bachrach et al.,
             # Speeding up the Xbox recommender system, 2014).
             rest = np.maximum(ceiling - self._lengths[start:end] ** 2, 0)
-            return np.column_stack((rows, np.sqrt(rest).astype(np.float32)))
-        return np.ascontiguousarray(rows)
+            rows = np.column_stack((rows, np.sqrt(rest).astype(np.float32)))
+        return rows * np.float32(scale)
 
     # -- searching ------------------------------------------------------------------------------
 
@@ -344,14 +352,24 @@ class FaissMatrix(ExactMatrix):
         if wanted >= many:
             return None
         asking, parameters = self._asking(built, wanted, query.effort, many, selector)
-        scale = 1 / length if self._metric == "cosine" else 1.0
-        np.multiply(vector, np.float32(scale), out=asking.point[: self._dimension])
+        # In float64: what makes a subnormal vector long is more than float32 holds.
+        scale = np.float64(self._scale_of_query(built, length))
+        np.multiply(vector, scale, out=asking.point[: self._dimension], casting="same_kind")
         found = asking.labels(parameters)
         if found[-1] < 0:
             found = found[found >= 0]
             if len(found) < query.k:
                 return None  # parts of a graph that nothing leads to
         return found
+
+    def _scale_of_query(self, built: Built, length: float) -> float:
+        if self._metric == "euclidean":
+            return built.scale
+        if self._metric == "dot":
+            # The order is the same for every length. In the distances of a graph only a product
+            # with a long one stands out from the rounding of what should be equally long vectors.
+            return _LONG / length if length else 1.0
+        return 1 / length
 
     def _asking(
         self, built: Built, wanted: int, effort: float | None, many: int, selector: Any

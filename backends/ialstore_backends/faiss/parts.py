@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,7 +14,9 @@ from ialstore_backends.faiss.recipes import faiss
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["GRAVE", "Built", "Live", "Restored", "selector_of"]
+__all__ = ["GRAVE", "Built", "Live", "Restored", "scale_of", "selector_of"]
+
+_BITS_OF_LONGEST: Final = 8  # in the middle of what float16 holds
 
 
 class _Grave(NamedTuple):
@@ -37,13 +40,16 @@ class Built:
         index: FAISS's own.
         count: rows in it: the first of the matrix.
         learned_from: rows that it was trained with.
-        ceiling: under the dot product, the square of the length that all vectors are given.
+        ceiling: the square of a length somewhat above that of every vector it learned from; under
+            the dot product a graph gives it to all.
+        scale: what vectors are multiplied by before FAISS gets them.
     """
 
     index: Any
     count: int
     learned_from: int
     ceiling: float
+    scale: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +84,21 @@ class Live:
     since: int
     until: int
     rows: NDArray[np.intp]
+
+
+def scale_of(metric: str, ceiling: float) -> float:
+    """Return what vectors are to be multiplied by, a power of two.
+
+    It changes no order. Very short vectors would be the same to float16 and to k-means, and of very
+    long ones float16 would hold infinities.
+
+    Args:
+        metric: of the vectors; those of cosine have the length 1 already.
+        ceiling: the square of a length above that of every vector.
+    """
+    if metric == "cosine" or not ceiling:
+        return 1.0
+    return 2.0 ** (_BITS_OF_LONGEST - round(math.log2(ceiling) / 2))
 
 
 def selector_of(rows: NDArray[np.intp], count: int) -> Any:

@@ -150,7 +150,7 @@ class Recipe:
     @property
     def keeps_rows(self) -> bool:
         """Whether the vectors themselves are held in memory, too."""
-        return self.storage == "float32"
+        return self.storage in ("float32", "float16")
 
     def bytes_per_vector(self, dimension: int) -> int:
         """Return what the index holds in memory for each vector, about."""
@@ -162,7 +162,7 @@ class Recipe:
     def file_bytes_per_vector(self, dimension: int) -> int:
         """Return what the file of an index takes for each vector, about."""
         vector = int(_BYTES[self.storage] * (dimension + 1)) if self._is_bare else 0
-        return self.bytes_per_vector(dimension) - vector
+        return self.bytes_per_vector(dimension) - vector + 8  # there a row has two numbers
 
     def make(self, dimension: int, rows: NDArray[np.float32]) -> Any:
         """Return an empty index, trained with rows of this dimension."""

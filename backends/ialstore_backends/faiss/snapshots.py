@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DamagedSnapshotError", "Snapshots"]
 
-FORMAT: Final = 1
-_MAGIC: Final = b"ialstore faiss 1"
+_MAGIC: Final = b"ialstore faiss 2"
 _DIGEST_BYTES: Final = 32
 _HEADER_LENGTH: Final = struct.Struct("<I")
 _NAME: Final = "user-{}.faiss"
@@ -74,6 +73,7 @@ class Snapshots:
                 "count": built.count,
                 "learned_from": built.learned_from,
                 "ceiling": built.ceiling,
+                "scale": built.scale,
             }
         ).encode()
         body = b"".join(
@@ -128,9 +128,8 @@ class Snapshots:
             index = self._recipe.read(body[16 * count :], width, count)
         except ValueError as error:
             raise DamagedSnapshotError(str(error)) from error
-        return Restored(
-            Built(index, count, header["learned_from"], header["ceiling"]), numbers, checksums
-        )
+        known = (header[name] for name in ("learned_from", "ceiling", "scale"))
+        return Restored(Built(index, count, *known), numbers, checksums)
 
     def remove(self, user: int) -> None:
         """Remove the file of a user, and what a writer that was killed left of a new one."""
