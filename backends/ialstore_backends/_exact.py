@@ -31,6 +31,7 @@ __all__ = [
     "Ranking",
     "bytes_per_vector",
     "is_filtered",
+    "lower_bound",
     "merge",
     "text_bytes",
 ]
@@ -45,7 +46,8 @@ _MODEST: Final = 2.0**40  # lengths between its inverse and this can neither ove
 _SPARSE: Final = 8  # a row gathered costs about as much as so many rows multiplied in place
 _MANY: Final = 64  # candidates beyond k that are rather thinned out than scored
 _ONE_CORE: Final = 2**21  # numbers whose products are not worth a second core
-_GROUP: Final = 64  # estimates of which only the best is looked at first
+_GROUP: Final = 64  # estimates of which only the best is looked at first, at most
+_LEAST_GROUP: Final = 4
 _GROUPS_PER_HIT: Final = 4
 _BLOCK_BYTES: Final = 2**20  # of float64 at once: stays in the processor's cache
 _GROWTH: Final = 1.25
@@ -353,7 +355,7 @@ class ExactMatrix:
         elif self._metric == "euclidean":  # |q|^2 is the same for all, and a half ranks as well
             estimates -= self._factors[which]
         error = self._error(length, 1.0 if self._metric == "cosine" else self._longest)
-        near = (estimates >= _lower_bound(estimates, k) - 2 * error).nonzero()[0]
+        near = (estimates >= lower_bound(estimates, k) - 2 * error).nonzero()[0]
         if len(near) > k + _MANY and self._metric != "cosine":  # perhaps for one long vector's sake
             errors = self._error(length, self._lengths[which])
             least = np.partition(estimates - errors, examined - k)[examined - k]
@@ -428,14 +430,15 @@ def is_filtered(query: SearchQuery) -> bool:
     )
 
 
-def _lower_bound(estimates: NDArray[np.float32], k: int) -> float:
+def lower_bound(estimates: NDArray[np.float32], k: int) -> float:
     """Return a number close to the k-th best estimate, and not above it."""
     count = len(estimates)
-    groups = count // _GROUP
-    if groups < _GROUPS_PER_HIT * k:
+    size = min(_GROUP, count // (_GROUPS_PER_HIT * k))
+    if size < _LEAST_GROUP:
         return float(np.partition(estimates, count - k)[count - k])
     # The best of each group, and of these the k-th: a third of the time.
-    best = np.maximum.reduce(estimates[: groups * _GROUP].reshape(_GROUP, groups), axis=0)
+    groups = count // size
+    best = np.maximum.reduce(estimates[: groups * size].reshape(size, groups), axis=0)
     best.partition(groups - k)
     return float(best[groups - k])
 

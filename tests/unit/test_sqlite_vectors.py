@@ -229,6 +229,26 @@ def test_a_forked_child_holds_nothing(one: Handle) -> None:
     assert one.search() == ["text 1"]
 
 
+def test_who_looks_for_the_spec_while_the_first_vector_is_written_finds_no_damage(
+    path: Path,
+) -> None:
+    """V1: the spec comes before any user."""
+    reader, writer = Handle(path), Handle(path)
+    assert reader.index.count("u") == 0
+    (connection,) = reader.index._db._idle  # noqa: SLF001 - to come in between
+    statements: list[str] = []
+
+    def come_in_between(statement: str) -> None:
+        statements.append(statement)
+        if len(statements) == 2:
+            writer.index.upsert("u", [record(1)])
+
+    connection.set_trace_callback(come_in_between)
+    assert reader.index.count("u") == 1
+    reader.index.close()
+    writer.index.close()
+
+
 def test_threads_find_what_was_acknowledged_before(path: Path) -> None:
     handle = Handle(path)
     failures: list[str] = []

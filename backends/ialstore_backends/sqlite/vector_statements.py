@@ -44,9 +44,9 @@ _GIVEN: Final = "(SELECT value FROM json_each(?))"
 
 # -- the spec and the state of a user ----------------------------------------------------------
 
-SPEC: Final = "SELECT value FROM meta WHERE name = 'vector_spec'"
+# One statement sees the file at one moment: there are no users before there is a spec.
+SPEC: Final = "SELECT (SELECT value FROM meta WHERE name = 'vector_spec'), EXISTS (SELECT 1 FROM vector_users)"
 STORE_SPEC: Final = "INSERT OR IGNORE INTO meta VALUES ('vector_spec', ?)"
-ANY_USER: Final = "SELECT 1 FROM vector_users LIMIT 1"
 _STATE: Final = "user_id, user, written, removals, total, checksum"
 STATE: Final = f"SELECT {_STATE} FROM vector_users WHERE user_id = ?"
 USERS: Final = f"SELECT {_STATE} FROM vector_users WHERE user_id > ? ORDER BY user_id LIMIT ?"

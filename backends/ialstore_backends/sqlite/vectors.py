@@ -118,14 +118,13 @@ class SqliteVectorIndex(VectorIndex):
     # -- the spec and the file ------------------------------------------------------------------
 
     def _stored_spec(self, op: Operation) -> IndexSpec | None:
-        with self._db.reading(op) as connection:
-            row = connection.execute(sql.SPEC).fetchone()
-            if row is None:
-                if connection.execute(sql.ANY_USER).fetchone():
-                    raise DamagedRowError("the spec of the vectors is missing")
-                return None
+        ((stored, has_users),) = self._db.read(op, sql.SPEC)
+        if stored is None:
+            if has_users:
+                raise DamagedRowError("the spec of the vectors is missing")
+            return None
         try:
-            return IndexSpec(**json.loads(row[0]))
+            return IndexSpec(**json.loads(stored))
         except (TypeError, ValueError) as error:
             raise CorruptError(f"{self._db.path}: the stored spec can't be read") from error
 

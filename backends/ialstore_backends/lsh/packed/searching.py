@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ialstore_backends._exact import lower_bound
 from ialstore_backends.lsh.packed.codes import Codes, Query
 from ialstore_backends.lsh.packed.entries import (
     LAST_HOUR,
@@ -308,7 +309,7 @@ def rank(
     # For rows that turn out to be gone.
     reserve = min(examined, max(most + 4 * k, at_least))
     if reserve < examined:
-        best = np.argpartition(-estimates, reserve - 1)[:reserve]
+        best = (estimates >= lower_bound(estimates, reserve)).nonzero()[0]
         keys, estimates = keys[best], estimates[best]
     order = np.lexsort((keys, -estimates))
     keys, estimates = keys[order], estimates[order]
