@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar
 
@@ -201,6 +201,7 @@ class Message(MessageBase):
         else:
             check_text(key, "key")
             low_bits = key_bits(user_id, session_id, key)
+        expires = None if expires_at is None else ceil_seconds(expires_at, "expires_at")
         message = cls(
             id=compose(microseconds, kind, session_id, low_bits),
             user_id=user_id,
@@ -214,12 +215,10 @@ class Message(MessageBase):
             summary=summary,
             tokens=tokens,
             metadata={} if metadata is None else dict(metadata),
-            expires_at=expires_at,
+            expires_at=None if expires is None else from_seconds(expires),
         )
-        encode_message(message)
-        if expires_at is None:
-            return message
-        return replace(message, expires_at=from_seconds(ceil_seconds(expires_at, "expires_at")))
+        _remember(message, _forms_of(message))
+        return message
 
     @property
     def created_at(self) -> datetime:
@@ -234,7 +233,10 @@ class Message(MessageBase):
         keys sorted; not summary, tokens and expires_at.
         """
         checked = _known(self)
-        return _encode(self, None).content_hash if checked is None else checked[0]
+        if checked is not None:
+            return checked[0]
+        _check_identity(self)
+        return _forms_of(self)[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +259,9 @@ class EncodedMessage:
     content_hash: str
     expires: int | None
     size: int
+
+
+_Forms: TypeAlias = tuple[str | None, str | None, str, int]
 
 
 def _encode_body(message: Message) -> tuple[str | None, int]:
@@ -304,15 +309,15 @@ def encode_message(message: Message, *, retention_seconds: int | None = None) ->
         )
     checked = _known(message)
     if checked is not None:
-        content_hash, size = checked
-        return EncodedMessage(
-            message, None, None, content_hash, _expires(message, retention_seconds), size
-        )
-    check_id_part(message.user_id, "user_id")
-    entry = _encode(message, retention_seconds)
-    if entry.payload_text is None and entry.metadata_text is None and type(message) is Message:
-        object.__setattr__(message, "_checked", (entry.content_hash, entry.size))
-    return entry
+        forms: _Forms = (None, None, *checked)
+    else:
+        check_id_part(message.user_id, "user_id")
+        _check_identity(message)
+        forms = _forms_of(message)
+        _remember(message, forms)
+    payload_text, metadata_text, content_hash, size = forms
+    expires = _expires(message, retention_seconds)
+    return EncodedMessage(message, payload_text, metadata_text, content_hash, expires, size)
 
 
 def _known(message: Message) -> tuple[str, int] | None:
@@ -322,11 +327,22 @@ def _known(message: Message) -> tuple[str, int] | None:
     return None if message.metadata else checked
 
 
-def _encode(message: Message, retention_seconds: int | None) -> EncodedMessage:
-    """Check all but the user id, which a wrapper may have made longer for the store."""
+def _remember(message: Message, forms: _Forms) -> None:
+    """Keep hash and size of a message, unless something in it may be changed."""
+    payload_text, metadata_text, content_hash, size = forms
+    if payload_text is None and metadata_text is None and type(message) is Message:
+        object.__setattr__(message, "_checked", (content_hash, size))
+
+
+def _check_identity(message: Message) -> None:
+    """Check what makes up the id; not the user, whose name a wrapper may have made longer."""
     check_message_id(message.id)
     check_id_part(message.session_id, "session_id")
     check_agreement(message.id, message.session_id, message.role)
+
+
+def _forms_of(message: Message) -> _Forms:
+    """Check the rest; return payload and metadata as texts, the content hash, and the size."""
     payload_text, size = _encode_body(message)
     for name, at_most in _SHORT_TEXTS:
         text = getattr(message, name)
@@ -345,9 +361,7 @@ def _encode(message: Message, retention_seconds: int | None) -> EncodedMessage:
             max_bytes=MAX_METADATA_BYTES,
         )
         size += length
-    expires = _expires(message, retention_seconds)
-    content_hash = _content_hash(message, payload_text)
-    return EncodedMessage(message, payload_text, metadata_text, content_hash, expires, size)
+    return payload_text, metadata_text, _content_hash(message, payload_text), size
 
 
 def _expires(message: Message, retention_seconds: int | None) -> int | None:

@@ -86,17 +86,17 @@ def decode(blobs: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
     Raises:
         CorruptError: one is not what was written.
     """
+    try:
+        unpacked = [_unpacked(blob, dimension) for blob in blobs]
+    except (IndexError, KeyError, ValueError, zlib.error) as error:
+        raise CorruptError("a stored vector is damaged; upsert it again") from error
+    kinds = {kind for kind, _ in unpacked}
+    if len(kinds) == 1:
+        return _READERS[kinds.pop()]([body for _, body in unpacked])
     vectors = np.empty((len(blobs), dimension), np.float32)
-    by_kind: dict[int, list[tuple[int, bytes]]] = {}
-    for row, blob in enumerate(blobs):
-        try:
-            kind, body = _unpacked(blob, dimension)
-        except (IndexError, KeyError, ValueError, zlib.error) as error:
-            raise CorruptError("a stored vector is damaged; upsert it again") from error
-        by_kind.setdefault(kind, []).append((row, body))
-    for kind, found in by_kind.items():
-        rows = [row for row, _ in found]
-        vectors[rows] = _READERS[kind]([body for _, body in found])
+    for kind in kinds:
+        rows = [row for row, (own, _) in enumerate(unpacked) if own == kind]
+        vectors[rows] = _READERS[kind]([unpacked[row][1] for row in rows])
     return vectors
 
 

@@ -123,6 +123,12 @@ class SqliteConversationStore(ConversationStore):
         duplicates: list[str] = []
         conflicts: list[str] = []
         with self._db.writing(op) as connection:
+            # Most batches are new as a whole.
+            connection.execute("SAVEPOINT batch")
+            added = connection.executemany(sql.INSERT_NEW, map(row_of, entries)).rowcount
+            if added == len(entries):
+                return AppendResult(tuple(entry.message.id for entry in entries))
+            connection.execute("ROLLBACK TO batch")
             for entry in entries:
                 one = entry.message.id
                 there = None

@@ -45,7 +45,8 @@ _GIVEN: Final = "(SELECT value FROM json_each(?))"
 # -- the spec and the state of a user ----------------------------------------------------------
 
 # One statement sees the file at one moment: there are no users before there is a spec.
-SPEC: Final = "SELECT (SELECT value FROM meta WHERE name = 'vector_spec'), EXISTS (SELECT 1 FROM vector_users)"
+_HAS_USERS: Final = "EXISTS (SELECT 1 FROM vector_users)"
+SPEC: Final = f"SELECT (SELECT value FROM meta WHERE name = 'vector_spec'), {_HAS_USERS}"
 STORE_SPEC: Final = "INSERT OR IGNORE INTO meta VALUES ('vector_spec', ?)"
 _STATE: Final = "user_id, user, written, removals, total, checksum"
 STATE: Final = f"SELECT {_STATE} FROM vector_users WHERE user_id = ?"
