@@ -12,10 +12,19 @@ from ialstore.aio.conversations import AsyncConversationStore
 from ialstore.aio.threads import DEFAULT_THREADS
 from ialstore.aio.vectors import AsyncVectorIndex
 from ialstore.component import Progress
-from ialstore.context import Context, ContextBudget, ContextEngine, DeleteReport, RepairReport
+from ialstore.context import (
+    Context,
+    ContextBudget,
+    ContextEngine,
+    DeleteReport,
+    FoundMessage,
+    RepairReport,
+)
+from ialstore.context.retrieve import SPOKEN
 from ialstore.embedding import Embedder
 from ialstore.ids import Role
 from ialstore.model import AppendResult, EraseReport, Message
+from ialstore.vector_model import Where
 
 __all__ = ["AsyncContextEngine"]
 
@@ -151,6 +160,12 @@ class AsyncContextEngine(AsyncFace):
         return await self._call(
             self._sync.build_context, query, user_id, session_id, max_tokens=max_tokens
         )
+
+    async def search(
+        self, query: str, user_id: str, k: int = 10, *, where: Where = SPOKEN
+    ) -> list[FoundMessage]:
+        """Return the messages nearest to a query; see ``ContextEngine.search``."""
+        return await self._call(self._sync.search, query, user_id, k, where=where)
 
     async def get_performance_metrics(self) -> dict[str, float]:
         """Return figures of this engine; see ``ContextEngine.get_performance_metrics``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,15 +18,7 @@ from ialstore.cli.options import (
     UserOption,
 )
 from ialstore.cli.text import moment, parse_time, shortened
-from ialstore.errors import InvalidInputError
 from ialstore.ids import Role
-from ialstore.limits import MAX_GET
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ialstore.conversation import ConversationStore
-    from ialstore.model import Message
 
 __all__ = ["search"]
 
@@ -51,7 +43,7 @@ def search(
     Searched are messages of the roles user and assistant that have words in them; ialstore history
     shows the others too.
     """
-    from ialstore.embedding import has_words
+    from ialstore.context.retrieve import check_words, read_messages
     from ialstore.vector_model import Where
 
     where = Where(
@@ -61,34 +53,24 @@ def search(
         since=parse_time(since, "--since"),
         until=parse_time(until, "--until"),
     )
-    if not has_words(query):
-        raise InvalidInputError("the query has no letters or digits; write some words")
+    check_words(query)
     with common.open_parts() as parts:
         index, embedder = parts.searched
         vector = embedder.embed_query(query)
         hits = index.search(user, vector, k, where=where).hits
-        messages = _messages(parts.store, user, [hit.id for hit in hits])
-        # A vector may be there a moment longer than its message.
-        found = [(hit.score, messages[hit.id]) for hit in hits if hit.id in messages]
+        found = read_messages(parts.store, user, hits)
         if not found:
             raise no_messages(parts.store, user, index)
     if common.json:
-        items = [{"score": score, "message": message_document(one)} for score, one in found]
+        items = [{"score": one.score, "message": message_document(one.message)} for one in found]
         common.out.document({"items": items})
         return
-    for score, message in found:
+    for one in found:
+        message = one.message
         common.out.parts(
-            (f"{score:.3f}  ", "bold"),
+            (f"{one.score:.3f}  ", "bold"),
             (f"{moment(message.created_at)}  ", "dim"),
             *speaker(message.role, message.name),
             (f"  {message.session_id}", "dim"),
         )
         common.out.paragraph(shortened(message.content), indent=7)
-
-
-def _messages(store: ConversationStore, user_id: str, ids: Sequence[str]) -> dict[str, Message]:
-    return {
-        message.id: message
-        for first in range(0, len(ids), MAX_GET)
-        for message in store.get(user_id, ids[first : first + MAX_GET])
-    }

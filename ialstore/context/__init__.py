@@ -8,6 +8,7 @@ from ialstore.context.engine import ContextEngine
 from ialstore.context.model import (
     Context,
     DeleteReport,
+    FoundMessage,
     LeftOut,
     LeftOutReason,
     Memory,
@@ -22,6 +23,7 @@ __all__ = [
     "ContextBudget",
     "ContextEngine",
     "DeleteReport",
+    "FoundMessage",
     "LeftOut",
     "LeftOutReason",
     "Memory",

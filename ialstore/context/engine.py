@@ -14,10 +14,17 @@ from ialstore.component import utc_now
 from ialstore.context.budget import ContextBudget, check_max_tokens, plan_context
 from ialstore.context.maintenance import Maintenance, OptimizeWhen
 from ialstore.context.metrics import Metrics, hit_rate
-from ialstore.context.model import Context, DeleteReport, RepairReport, Timings
+from ialstore.context.model import Context, DeleteReport, FoundMessage, RepairReport, Timings
 from ialstore.context.parallel import SideBySide
 from ialstore.context.repair import repair_user
-from ialstore.context.retrieve import Found, read_candidates, search
+from ialstore.context.retrieve import (
+    SPOKEN,
+    Found,
+    check_words,
+    read_candidates,
+    read_messages,
+    search,
+)
 from ialstore.context.sessions import Sessions
 from ialstore.context.tokens import TokenCounting, estimate_tokens
 from ialstore.context.vectors import CheckedEmbedder
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
     from ialstore.conversation import ConversationStore
     from ialstore.embedding import Embedder
     from ialstore.vector import VectorIndex
+    from ialstore.vector_model import Where
 
 __all__ = ["ContextEngine"]
 
@@ -320,6 +328,47 @@ class ContextEngine:
             left_out=plan.left_out,
         )
 
+    def search(
+        self, query: str, user_id: str, k: int = 10, *, where: Where = SPOKEN
+    ) -> list[FoundMessage]:
+        """Return the messages of a user that are nearest to a query, best first.
+
+        For a tool of an agent, or a search box. What to send with a question is ``build_context``.
+
+        Args:
+            query: a question or some words.
+            user_id: the tenant.
+            k: at most so many, 1 to ``index.capabilities.max_k``.
+            where: which messages to consider; by default those of user and assistant.
+
+        Raises:
+            InvalidInputError: an argument breaks the contract, or the query has no word.
+            LimitExceededError: ``k`` is above the index's limit.
+            IalStoreError: the store, the index or the embedder failed.
+        """
+        check_words(query)
+        check_id_part(user_id, "user_id")
+        found = self._find(query, user_id, k, where)
+        return read_messages(self._store, user_id, found.hits)
+
+    def _find(self, query: str, user_id: str, k: int, where: Where) -> Found:
+        """Return the nearest vectors to a query that has words."""
+
+        def embed(text: str) -> NDArray[np.float32]:
+            make = self._checked_embedder.embed_query
+            cache = self._query_cache
+            return make(text) if cache is None else cache.embed(user_id, text, make)
+
+        return search(
+            self._index,
+            embed,
+            user_id,
+            query,
+            k=k,
+            where=where,
+            side_by_side=self._side_by_side,
+        )
+
     def _searches(self, query: str) -> bool:
         return self._budget.memories > 0 and has_words(query)
 
@@ -340,22 +389,10 @@ class ContextEngine:
                 counting=self._counting,
             )
 
-        def embed(text: str) -> NDArray[np.float32]:
-            make = self._checked_embedder.embed_query
-            cache = self._query_cache
-            return make(text) if cache is None else cache.embed(user_id, text, make)
-
         def found() -> Found:
             # Recent messages among the hits are dropped: as many more leave enough.
             most = budget.memories + budget.recent_messages
-            return search(
-                self._index,
-                embed,
-                user_id,
-                query,
-                at_most=most,
-                side_by_side=self._side_by_side,
-            )
+            return self._find(query, user_id, min(most, self._index.capabilities.max_k), SPOKEN)
 
         if not self._searches(query):
             return recent(), Found()

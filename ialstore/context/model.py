@@ -25,12 +25,22 @@ if TYPE_CHECKING:
 __all__ = [
     "Context",
     "DeleteReport",
+    "FoundMessage",
     "LeftOut",
     "LeftOutReason",
     "Memory",
     "RepairReport",
     "Timings",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMessage:
+    """A message that a search found."""
+
+    message: Message
+    score: float
+    """As the index gave it: higher is nearer."""
 
 
 @dataclass(frozen=True, slots=True)

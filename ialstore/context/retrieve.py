@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ialstore.context.model import LeftOut, LeftOutReason, Memory
+from ialstore._text import check_text
+from ialstore.context.model import FoundMessage, LeftOut, LeftOutReason, Memory
 from ialstore.context.render import memory_block
 from ialstore.context.vectors import may_be_cut
+from ialstore.embedding import has_words
+from ialstore.errors import InvalidInputError
 from ialstore.ids import Role
 from ialstore.limits import MAX_GET
 from ialstore.vector_model import Where
@@ -29,9 +32,20 @@ if TYPE_CHECKING:
     from ialstore.vector import VectorIndex
     from ialstore.vector_model import Hit
 
-__all__ = ["Candidate", "Chosen", "Found", "choose_memories", "read_candidates", "search"]
+__all__ = [
+    "SPOKEN",
+    "Candidate",
+    "Chosen",
+    "Found",
+    "check_words",
+    "choose_memories",
+    "read_candidates",
+    "read_messages",
+    "search",
+]
 
-_SPOKEN: Final = Where(roles=(Role.USER, Role.ASSISTANT))
+SPOKEN: Final = Where(roles=(Role.USER, Role.ASSISTANT))
+"""What is recalled; other messages have no vectors, unless they were stored by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +63,11 @@ def search(
     user_id: str,
     query: str,
     *,
-    at_most: int,
+    k: int,
+    where: Where,
     side_by_side: SideBySide,
 ) -> Found:
-    """Return the messages of a user nearest to a query that has words.
+    """Return the k messages of a user nearest to a query that has words.
 
     While the query is embedded, what searches of the user begin with is read.
     """
@@ -63,8 +78,7 @@ def search(
         )
     else:
         vector, embed_seconds = _timed(embed, query)
-    k = min(at_most, index.capabilities.max_k)
-    hits = index.search(user_id, vector, k, where=_SPOKEN).hits
+    hits = index.search(user_id, vector, k, where=where).hits
     return Found(hits, embed_seconds, time.perf_counter() - started - embed_seconds)
 
 
@@ -73,6 +87,33 @@ def _timed(
 ) -> tuple[NDArray[np.float32], float]:
     started = time.perf_counter()
     return embed(query), time.perf_counter() - started
+
+
+def check_words(query: str) -> None:
+    """Refuse a query in which there is nothing to search for.
+
+    Raises:
+        InvalidInputError: it has no letter and no digit, or is no text.
+    """
+    check_text(query, "query")
+    if not has_words(query):
+        raise InvalidInputError("the query has no letters or digits; write some words")
+
+
+def read_messages(
+    store: ConversationStore, user_id: str, hits: Sequence[Hit]
+) -> list[FoundMessage]:
+    """Return the messages of hits, best first, as far as the store still has them.
+
+    A vector may be there a moment longer than its message.
+    """
+    ids = [hit.id for hit in hits]
+    messages = {
+        message.id: message
+        for first in range(0, len(ids), MAX_GET)
+        for message in store.get(user_id, ids[first : first + MAX_GET])
+    }
+    return [FoundMessage(messages[hit.id], hit.score) for hit in hits if hit.id in messages]
 
 
 @dataclass(frozen=True, slots=True)

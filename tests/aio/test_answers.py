@@ -119,6 +119,8 @@ ENGINE_CALLS = [
     call("replace", MESSAGES[0]),
     call("build_context", "word3", "u", "s0", max_tokens=500),
     call("build_context", "word3", "u"),
+    call("search", "word3", "u"),
+    call("search", "word3", "u", 2, where=Where(session_id="s0")),
     call("delete", "u", [MESSAGES[0].id]),
     call("repair", "u"),
     call("delete_session", "u", "s1"),
@@ -129,6 +131,7 @@ ENGINE_CALLS = [
     # what is refused
     call("append", None),
     call("build_context", 5, "u"),
+    call("search", "?", "u"),
     call("build_context", "word", "u", max_tokens=-1),
     call("save", "u", "s", "nobody", "hello"),
     call("delete", "u", ["no id"]),
