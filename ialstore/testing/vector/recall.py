@@ -37,6 +37,7 @@ __all__ = ["RecallChapter", "mean_recall"]
 EFFORTS: Final = (0.001, 0.05, 0.2, 0.5, 0.8, 1)
 RECALL_TOLERANCE: Final = 0.01
 MANY: Final = 2000
+LONG: Final = 1e6
 QUERIES: Final = 40
 FILTERED: Final = ("one session", "all but a session", "one role", "since", "all at once")
 
@@ -72,6 +73,17 @@ class RecallChapter(VectorSuiteBase):
         for name in FILTERED:
             recall = mean_recall(oracle, asked, 10, WHERES[name])
             assert_honest(searched, recall, f"for {name}")
+
+    def test_recall_is_the_same_for_long_vectors(self, searched: VectorIndex, fill: Fill) -> None:
+        """V6: as of a model that does not shorten them; float16, for one, ends at 65,504."""
+        records = [
+            VectorRecord(one.id, LONG * np.asarray(one.vector), one.session_id, one.role)
+            for one in crowd(400)
+        ]
+        fill(searched, records)
+        oracle = Oracle.of(searched)
+        asked = [LONG * query for query in enough_queries(searched, crowd(400), 6)]
+        assert_honest(searched, mean_recall(oracle, asked), "for long vectors")
 
     def test_recall_does_not_fall_as_effort_rises(self, searched: VectorIndex, fill: Fill) -> None:
         """V6: on average; 1 is the best the index can do."""

@@ -336,6 +336,16 @@ class RecallIsLessWithFilters(Approximate):
 
 
 @breaks("V6")
+class LongOnesAreTheSame(Approximate):
+    """Long vectors are all the same to it, as infinities of float16 are."""
+
+    def found(self, query: SearchQuery, hits: list[Hit]) -> list[Hit]:
+        if max((abs(one.score) for one in hits), default=0.0) > 65_504:
+            hits = sorted(hits, key=lambda one: one.id)[: query.k]
+        return sorted(hits, key=lambda one: (-one.score, one.id))[: query.k]
+
+
+@breaks("V6")
 class ReplacedAreNotFound(Approximate):
     """A vector that was replaced is found no more."""
 
