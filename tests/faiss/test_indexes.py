@@ -330,6 +330,30 @@ def test_vectors_of_any_length_are_found(
         assert built_of(index) is not None
 
 
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("kind", ["hnsw", "flat", "ivf"])
+@pytest.mark.parametrize("spread", [3e-4, 1e-5, 0.0])
+def test_near_duplicates_are_told_apart(
+    place: Place, kind: str, metric: str, spread: float
+) -> None:
+    """V6: float16 takes them for the same; which of them are nearest, exact scores say."""
+    rng = np.random.default_rng(5)
+    centre = rng.standard_normal(DIMENSION)
+    given = [
+        VectorRecord(
+            one.id, centre + spread * rng.standard_normal(DIMENSION), one.session_id, one.role
+        )
+        for one in crowd(1200)[:600]
+    ]
+    with place.open(kind, "float16", metric) as index:
+        index.bulk_load((USER, one) for one in given)
+        index.optimize(USER)
+        oracle = Oracle.of(index)
+        asked = [centre + spread * rng.standard_normal(DIMENSION) for _ in range(20)]
+        assert fmean(map(oracle.search, asked)) >= index.capabilities.min_recall
+        assert built_of(index) is not None
+
+
 @pytest.mark.parametrize("length", [1e-6, 0.0, 1e6])
 def test_the_length_of_a_query_changes_no_order_of_products(place: Place, length: float) -> None:
     """V4, V6: nor do the distances of a graph lose the product of a short one."""

@@ -6,6 +6,7 @@ stays as a grave, which filters pass over. The rows behind the index are searche
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from itertools import pairwise
@@ -349,9 +350,10 @@ class FaissMatrix(ExactMatrix):
                 return None
             selector = self._selector_of(chosen, many, built.count)
         wanted = self._recipe.wanted(query.k, query.effort, self._dimension)
-        if wanted >= many:
+        asked = wanted + self._recipe.doubtful(query.k)
+        if asked >= many:
             return None
-        asking, parameters = self._asking(built, wanted, query.effort, many, selector)
+        asking, parameters = self._asking(built, (wanted, asked), query.effort, many, selector)
         # In float64: what makes a subnormal vector long is more than float32 holds.
         scale = np.float64(self._scale_of_query(built, length))
         np.multiply(vector, scale, out=asking.point[: self._dimension], casting="same_kind")
@@ -360,7 +362,20 @@ class FaissMatrix(ExactMatrix):
             found = found[found >= 0]
             if len(found) < query.k:
                 return None  # parts of a graph that nothing leads to
-        return found
+        if len(found) <= wanted:
+            return found
+        near = self._near(built, asking.distances[: len(found)], query.k)
+        return found[: max(near, wanted)] if near < len(found) else None  # rounding hides which
+
+    def _near(self, built: Built, distances: NDArray[np.float32], k: int) -> int:
+        """Return how many candidates may be among the k nearest, as far as rounding goes."""
+        is_cosine = self._metric == "cosine"
+        longest = 1.0 if is_cosine else math.sqrt(built.ceiling) * built.scale
+        worst = float(distances[k - 1])
+        doubt = self._recipe.doubt(worst, _LONG, longest, self._dimension)
+        if self._recipe.ranks_products:
+            return int((distances >= worst - doubt).sum())
+        return int((distances <= worst + doubt).sum())
 
     def _scale_of_query(self, built: Built, length: float) -> float:
         if self._metric == "euclidean":
@@ -372,15 +387,28 @@ class FaissMatrix(ExactMatrix):
         return 1 / length
 
     def _asking(
-        self, built: Built, wanted: int, effort: float | None, many: int, selector: Any
+        self,
+        built: Built,
+        sizes: tuple[int, int],
+        effort: float | None,
+        many: int,
+        selector: Any,
     ) -> tuple[Asking, Any]:
-        """Return how to search; the same objects again where all may be found."""
-        key = (wanted, effort, built.count)
+        """Return how to search; the same objects again where all may be found.
+
+        Args:
+            built: what to search.
+            sizes: candidates wanted, and those to ask for.
+            effort: of the search.
+            many: rows that may be found.
+            selector: of these, or None for all.
+        """
+        key = (sizes, effort, built.count)
         if selector is None and self._usual is not None and self._usual[0] == key:
             return self._usual[1]
         share = many / built.count
-        parameters = self._recipe.parameters(built.index, wanted, effort, share, selector)
-        made = Asking(built.index, wanted), parameters
+        parameters = self._recipe.parameters(built.index, sizes[0], effort, share, selector)
+        made = Asking(built.index, sizes[1]), parameters
         if selector is None:
             self._usual = (key, made)
         return made

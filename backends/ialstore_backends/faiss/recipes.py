@@ -42,6 +42,9 @@ _MOST_BREADTH: Final = 1536
 _LISTS_PER_ROOT: Final = 4  # lists of an IVF index, by the square root of its vectors
 _VECTORS_PER_LIST: Final = 64  # that k-means learns a list from, at most
 _TRAINING: Final = 20_000  # vectors that a quantizer learns from, at most
+_DOUBTFUL: Final = 52  # candidates more, of which rounded distances may not tell which is nearer
+_ROUNDING: Final = 2.0**-11 / math.sqrt(3)  # of a number in float16, relatively
+_DEVIATIONS: Final = 4.0
 _SPARE: Final = 2  # candidates beyond k: float32 may exchange neighbours
 
 _CODES: Final = {"float32": "Flat", "float16": "SQfp16", "int8": "SQ8", "rabitq": "RaBitQ"}
@@ -91,15 +94,14 @@ class Asking:
 
     Attributes:
         point: the query, to be written into.
+        distances: what FAISS computed for the labels it found; the next search writes over them.
     """
 
     def __init__(self, index: Any, wanted: int) -> None:
         self.point = np.zeros(index.d, np.float32)
         self._labels = np.empty(wanted, np.int64)
-        self._distances = np.empty(wanted, np.float32)
-        point, distances, labels = map(
-            faiss().swig_ptr, (self.point, self._distances, self._labels)
-        )
+        self.distances = np.empty(wanted, np.float32)
+        point, distances, labels = map(faiss().swig_ptr, (self.point, self.distances, self._labels))
         self._search = partial(index.search_c, 1, point, wanted, distances, labels)
 
     def labels(self, parameters: Any) -> NDArray[np.int64]:
@@ -187,6 +189,29 @@ class Recipe:
             each *= math.sqrt(_FEW_DIMENSIONS / dimension)
         return math.ceil(k * max(1.0, each)) + _SPARE
 
+    def doubtful(self, k: int) -> int:
+        """Return how many candidates to ask for beyond those, for ``doubt`` to choose from."""
+        return max(k // 2, _DOUBTFUL) if self._is_rounded else 0
+
+    def doubt(self, worst: float, point: float, longest: float, dimension: int) -> float:
+        """Return how far a distance that FAISS computed may be from the truth, by chance.
+
+        A vector that is rounded by ``e`` in a random direction moves a product with ``q`` by
+        ``|q| |e| / sqrt(dimension)``, and a squared distance likewise.
+
+        Args:
+            worst: that of the last hit, as FAISS gave it.
+            point: length of the query, as FAISS got it.
+            longest: no vector is longer, as FAISS got it.
+            dimension: of the vectors.
+        """
+        error = _ROUNDING * longest
+        if self.ranks_products:
+            return _DEVIATIONS * point * error / math.sqrt(dimension)
+        near = math.sqrt(max(worst, 0.0))
+        moved = 2 * near * error / math.sqrt(dimension) + error**2 * math.sqrt(2 / dimension)
+        return _DEVIATIONS * moved
+
     def parameters(
         self, index: Any, wanted: int, effort: float | None, share: float, selector: Any
     ) -> Any:
@@ -256,9 +281,21 @@ class Recipe:
             index.own_fields = False
             index.referenced_objects = [flat]
 
+    @property
+    def ranks_products(self) -> bool:
+        """Whether FAISS gives products, the largest first, in place of squared distances."""
+        return self.metric == "dot" and not self.is_widened
+
     def _metric_of(self, driver: Any) -> Any:
-        ranks_products = self.metric == "dot" and not self.is_widened
-        return driver.METRIC_INNER_PRODUCT if ranks_products else driver.METRIC_L2
+        return driver.METRIC_INNER_PRODUCT if self.ranks_products else driver.METRIC_L2
+
+    @property
+    def _is_rounded(self) -> bool:
+        """Whether vectors are rounded as they are; clusters keep what differs from their centre.
+
+        For products, FAISS makes centres of length 1: what differs is as long as a vector.
+        """
+        return self.storage == "float16" and (self.kind != "ivf" or self.ranks_products)
 
     @property
     def _is_bare(self) -> bool:
