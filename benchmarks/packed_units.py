@@ -1,11 +1,12 @@
 """What searches and upserts of both layouts of `lsh+dynamodb` cost, metered: units against recall.
 
 Embeddings of real dialogue turns (all-MiniLM-L6-v2, 384 numbers; of more than 20,000, the rest are
-moved) with texts of 500 bytes, on an emulator of DynamoDB. Recall@10 counts scores, against exact
-search, so that ties cost nothing. Eventual reads, texts of the hits included. Cold is a process
-that holds nothing; held is one that has the codes of all cells. The tail is half full, as many
-upserts behind the last maintenance as that takes. `gsi`, which takes long, is asked every fifth
-query, and of no more than 20,000 vectors. Units don't depend on the machine.
+moved; for another dimension they are mapped) with texts of 500 bytes, on an emulator of DynamoDB.
+Recall@10 counts scores, against exact search, so that ties cost nothing. Eventual reads, texts of
+the hits included. Cold is a process that holds nothing; held is one that has the codes of all
+cells. The tail is half full, as many upserts behind the last maintenance as that takes. `gsi`,
+which takes long, is asked every fifth query, and of no more than 20,000 vectors. Units don't depend
+on the machine.
 
     IALSTORE_DATA=FOLDER python benchmarks/packed_units.py [--efforts]
 """
@@ -22,7 +23,7 @@ from _report import Cell, Lines, Report, Table, arguments
 from lsh_units import SPEC, records
 from packed_kinds import TEXT, K, Kind, Real, tail_of
 
-from ialstore import Consistency, Where, meter
+from ialstore import Consistency, IndexSpec, Where, meter
 from ialstore.testing.servers import RunningServer, start
 from ialstore_backends.lsh import LshDynamoIndex, LshOptions
 
@@ -47,13 +48,14 @@ class Bench:
         self.layout = layout
         self.base, self.queries = kind.base, kind.queries
         self.user = "user"
+        self._spec = IndexSpec(self.base.shape[1])
         self._prefix = f"{layout}{len(self.base)}-"
         self._options = LshOptions(endpoint=server.endpoint, layout=layout, chunks=1)
         self._least = [float(np.sort(self.base @ one)[-K]) for one in self.queries]
 
     def opened(self) -> LshDynamoIndex:
         """Return an index that holds nothing."""
-        return LshDynamoIndex(self._prefix, SPEC, self._options, timeout_seconds=60)
+        return LshDynamoIndex(self._prefix, self._spec, self._options, timeout_seconds=60)
 
     def fill(self) -> list[Cell]:
         """Store everything, with the maintenance that is due, until the tail is half full.
@@ -63,7 +65,7 @@ class Bench:
             maintenance, that of the second half, spread over it.
         """
         count = len(self.base)
-        tail = tail_of(SPEC, count)
+        tail = tail_of(self._spec, count)
         last = count - tail // 2  # maintenance is due there, and was not done just before
         paused = last - round(1.2 * tail)
         maintenance = 0.0
@@ -141,6 +143,8 @@ def measure(report: Report, given: Any, server: RunningServer) -> None:
             )
         )
         kind = real.some(count)
+        if given.dimension != SPEC.dimension:
+            kind = real.mapped(count, given.dimension)
         kind = replace(kind, queries=kind.queries[: given.queries])
         for layout in given.layouts:
             if layout == "gsi":
@@ -172,6 +176,9 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--server", default="dynoxide")
     parser.add_argument("--users", nargs="+", type=int, default=[1000, 6000, 20_000, 50_000])
+    parser.add_argument(
+        "--dimension", type=int, default=SPEC.dimension, help="of the vectors (384)"
+    )
     parser.add_argument("--layouts", nargs="+", default=["packed", "gsi"])
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--efforts", action="store_true", help="all efforts, not the default only")
