@@ -27,8 +27,7 @@ def test_the_table_names_every_option_and_its_default() -> None:
 def test_the_storage_of_each_kind_is_as_it_says() -> None:
     usual = {kind: FaissOptions(kind).recipe("cosine").storage for kind in KINDS}
     assert usual == {"flat": "float32", "hnsw": "float16", "ivf": "float16"}
-    assert "`storage` | by kind | how FAISS keeps a vector in memory: `float32` (for `flat`)" in PAGE
-    assert "`float16` (for the others)" in PAGE
+    assert "in memory: `float32` (for `flat`), `float16` (for the others), `int8`" in PAGE
 
 
 def test_the_numbers_are_those_of_the_code() -> None:
