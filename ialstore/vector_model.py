@@ -31,6 +31,7 @@ __all__ = [
     "VectorRecord",
     "Where",
     "check_vector",
+    "check_where",
     "encode_record",
     "encode_search",
 ]
@@ -257,6 +258,26 @@ def encode_search(
     array = check_vector(vector, spec, "the query vector")
     check_int(k, "k", at_least=1, at_most=max_k)
     checked_effort = _check_effort(effort)
+    roles, lower, upper = check_where(where)
+    return SearchQuery(
+        user_id,
+        array,
+        k,
+        where.session_id,
+        where.exclude_session_id,
+        roles,
+        lower,
+        upper,
+        checked_effort,
+    )
+
+
+def check_where(where: object) -> tuple[frozenset[Role] | None, str, str]:
+    """Return the roles of a filter, and the bounds of its ids.
+
+    Raises:
+        InvalidInputError: it breaks the contract.
+    """
     if not isinstance(where, Where):
         raise InvalidInputError(f"where must be a Where, not {type(where).__name__}")
     if where.session_id is not None and where.exclude_session_id is not None:
@@ -271,18 +292,7 @@ def encode_search(
         roles = frozenset(check_role(role) for role in where.roles)
         if not roles:
             raise InvalidInputError("where.roles must not be empty; None means all")
-    lower, upper = id_bounds(where.since, where.until)
-    return SearchQuery(
-        user_id,
-        array,
-        k,
-        where.session_id,
-        where.exclude_session_id,
-        roles,
-        lower,
-        upper,
-        checked_effort,
-    )
+    return roles, *id_bounds(where.since, where.until)
 
 
 def _check_effort(value: object) -> float | None:

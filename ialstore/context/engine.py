@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from ialstore._text import check_text
+from ialstore._text import check_int, check_text
 from ialstore.component import utc_now
 from ialstore.context.budget import ContextBudget, check_max_tokens, plan_context
 from ialstore.context.maintenance import Maintenance, OptimizeWhen
@@ -35,6 +35,7 @@ from ialstore.embedding import has_words
 from ialstore.errors import ConfigurationError
 from ialstore.ids import Role, check_id_part
 from ialstore.model import AppendResult, EraseReport, Message
+from ialstore.vector_model import check_where
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -348,6 +349,8 @@ class ContextEngine:
         """
         check_words(query)
         check_id_part(user_id, "user_id")
+        check_int(k, "k", at_least=1, at_most=self._index.capabilities.max_k)
+        check_where(where)
         found = self._find(query, user_id, k, where)
         return read_messages(self._store, user_id, found.hits)
 

@@ -1,7 +1,7 @@
 """The contract of vector indexes, held against FAISS's kinds of index and storages.
 
-Three suites stand for all: a graph of floats, clusters of bytes, and bits. Each kind and storage is
-held to its recall in ``tests/faiss``.
+Three suites stand for all: a graph of halves, clusters of bytes, and bits; beside an exact index
+there is a graph of floats, too. Each kind and storage is held to its recall in ``tests/faiss``.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class TestBesideAnExactIndex(VectorDifferentialSuite):
             "hnsw": partial(
                 FaissVectorIndex,
                 tmp_path / "hnsw",
-                options=FaissOptions("hnsw", synchronous="normal"),
+                options=FaissOptions("hnsw", "float32", synchronous="normal"),
             ),
             "ivf": partial(
                 FaissVectorIndex,

@@ -66,11 +66,14 @@ def test_what_is_wrong_is_said_before_anything_is_read(rig: Any) -> None:
             rig.engine.search(query, "u")
     with pytest.raises(InvalidInputError, match="user_id"):
         rig.engine.search("cat", "")
-    assert rig.embedder.queries == []
     with pytest.raises(LimitExceededError, match="k"):
         rig.engine.search("cat", "u", rig.index.capabilities.max_k + 1)
     with pytest.raises(InvalidInputError, match="k"):
         rig.engine.search("cat", "u", 0)
+    for where in (None, Where(session_id="a", exclude_session_id="b"), Where(roles=[])):
+        with pytest.raises(InvalidInputError, match="where"):
+            rig.engine.search("cat", "u", where=where)
+    assert rig.embedder.queries == []
     assert rig.index.calls == calls
 
 

@@ -17,7 +17,7 @@ from ialstore import IndexSpec, Role, Where, message_id
 from ialstore.errors import CorruptError
 from ialstore.vector_model import EncodedRecord, encode_search
 from ialstore_backends import _exact
-from ialstore_backends._exact import ExactMatrix, Ranking, bytes_per_vector, merge
+from ialstore_backends._exact import ExactMatrix, Ranking, bytes_per_vector, lower_bound, merge
 
 pytestmark = pytest.mark.usefixtures("cores")
 
@@ -329,3 +329,13 @@ def test_sums_do_not_depend_on_where_a_row_stands() -> None:
         tiles = [np.tile(row, (count, 1)) for count in (1, 2, 3, 8, 33, 100)]
         sums = {one for tile in tiles for one in np.add.reduce(tile, axis=1).tolist()}
         assert len(sums) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "k"), [(1, 1), (40, 10), (641, 10), (2600, 130), (10_200, 130), (10_200, 1000)]
+)
+def test_the_bound_of_the_best_is_close_to_them_and_not_above(count: int, k: int) -> None:
+    estimates = np.random.default_rng(count + k).standard_normal(count).astype(np.float32)
+    bound = lower_bound(estimates, k)
+    assert bound <= np.sort(estimates)[-k]
+    assert (estimates >= bound).sum() <= 1.5 * k + 10

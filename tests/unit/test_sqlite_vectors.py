@@ -327,6 +327,13 @@ def test_a_spec_that_is_missing_is_not_made_anew_for_vectors_that_are_there(
         index.count("u")
 
 
+def test_a_spec_that_is_nothing_is_damaged_even_without_vectors(path: Path, one: Handle) -> None:
+    one.index.setup()
+    run(path, "UPDATE meta SET value = NULL WHERE name = 'vector_spec'")
+    with closing(Handle(path).index) as index, pytest.raises(CorruptError, match="spec"):
+        index.upsert("u", [record(1)])
+
+
 @pytest.mark.parametrize("stored", ["", "[]", '{"dimension": 0}', '{"size": 8}', "8", None])
 def test_a_spec_that_can_not_be_read_is_corrupt(path: Path, one: Handle, stored: Any) -> None:
     one.index.upsert("u", [record(1)])

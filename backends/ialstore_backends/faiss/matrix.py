@@ -41,7 +41,7 @@ _WORN: Final = 5  # an index is made anew when one row in so many is a grave
 _GROWN: Final = 2  # or when there are so many times the rows that it learned from
 _HEADROOM: Final = 1.1  # of the longest vector, for longer ones
 _GROWN_LONG: Final = 64.0  # times the longest vector, which float16 still holds as it is scaled
-_LONG: Final = 4096.0  # sixteen times the longest vector as it is scaled
+_LONG: Final = 4096.0  # of a query under the dot product: sixteen times the longest vector, scaled
 _MODEST: Final = 2.0**40  # longer or shorter vectors leave the range of float32 when squared
 _BYTES_BESIDE: Final = 16  # number and checksum of a row
 ON_DISK_FROM: Final = 2**24
@@ -172,9 +172,7 @@ class FaissMatrix(ExactMatrix):
         if restored is not None:
             self.skip(len(restored.numbers) - len(self))
             built = restored.built
-            self._recipe.complete(
-                built.index, self._for_index(0, built.count, built.ceiling, built.scale)
-            )
+            self._recipe.complete(built.index, self._for_index(0, built.count, built.ceiling))
             self._built = built
 
     def discard(self, ids: Iterable[str]) -> None:
@@ -248,8 +246,7 @@ class FaissMatrix(ExactMatrix):
         while built is not None and self.pending:
             end = min(built.count + at_once, self._fitting())
             faiss()
-            rows = self._for_index(built.count, end, built.ceiling, built.scale)
-            built.index.add(rows)
+            built.index.add(self._for_index(built.count, end, built.ceiling))
             built.count = end
             if time.monotonic() >= until:
                 break
@@ -258,9 +255,8 @@ class FaissMatrix(ExactMatrix):
     def _start(self) -> None:
         count = len(self)
         ceiling = (_HEADROOM * self._longest) ** 2
-        scale = scale_of(self._metric, ceiling)
-        index = self._recipe.make(self._width, self._for_index(0, count, ceiling, scale))
-        self._built = Built(index, 0, count, ceiling, scale)
+        index = self._recipe.make(self._width, self._for_index(0, count, ceiling))
+        self._built = Built(index, 0, count, ceiling)
 
     def _fitting(self) -> int:
         """Return how many rows, from the first, the index can take."""
@@ -276,7 +272,7 @@ class FaissMatrix(ExactMatrix):
     def _width(self) -> int:
         return self._dimension + self._recipe.is_widened
 
-    def _for_index(self, start: int, end: int, ceiling: float, scale: float) -> NDArray[np.float32]:
+    def _for_index(self, start: int, end: int, ceiling: float) -> NDArray[np.float32]:
         """Return some rows as the index ranks them."""
         rows = self._rows[start:end]
         if self._metric == "cosine":
@@ -286,7 +282,7 @@ class FaissMatrix(ExactMatrix):
             # Speeding up the Xbox recommender system, 2014).
             rest = np.maximum(ceiling - self._lengths[start:end] ** 2, 0)
             rows = np.column_stack((rows, np.sqrt(rest).astype(np.float32)))
-        return rows * np.float32(scale)
+        return rows * np.float32(scale_of(ceiling))
 
     # -- searching ------------------------------------------------------------------------------
 
@@ -369,8 +365,8 @@ class FaissMatrix(ExactMatrix):
 
     def _near(self, built: Built, distances: NDArray[np.float32], k: int) -> int:
         """Return how many candidates may be among the k nearest, as far as rounding goes."""
-        is_cosine = self._metric == "cosine"
-        longest = 1.0 if is_cosine else math.sqrt(built.ceiling) * built.scale
+        ceiling = built.ceiling
+        longest = 1.0 if self._metric == "cosine" else math.sqrt(ceiling) * scale_of(ceiling)
         worst = float(distances[k - 1])
         doubt = self._recipe.doubt(worst, _LONG, longest, self._dimension)
         if self._recipe.ranks_products:
@@ -379,7 +375,7 @@ class FaissMatrix(ExactMatrix):
 
     def _scale_of_query(self, built: Built, length: float) -> float:
         if self._metric == "euclidean":
-            return built.scale
+            return scale_of(built.ceiling)
         if self._metric == "dot":
             # The order is the same for every length. In the distances of a graph only a product
             # with a long one stands out from the rounding of what should be equally long vectors.

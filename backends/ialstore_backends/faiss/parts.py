@@ -42,14 +42,12 @@ class Built:
         learned_from: rows that it was trained with.
         ceiling: the square of a length somewhat above that of every vector it learned from; under
             the dot product a graph gives it to all.
-        scale: what vectors are multiplied by before FAISS gets them.
     """
 
     index: Any
     count: int
     learned_from: int
     ceiling: float
-    scale: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,17 +84,16 @@ class Live:
     rows: NDArray[np.intp]
 
 
-def scale_of(metric: str, ceiling: float) -> float:
-    """Return what vectors are to be multiplied by, a power of two.
+def scale_of(ceiling: float) -> float:
+    """Return what vectors under other metrics than cosine are multiplied by, a power of two.
 
     It changes no order. Very short vectors would be the same to float16 and to k-means, and of very
     long ones float16 would hold infinities.
 
     Args:
-        metric: of the vectors; those of cosine have the length 1 already.
-        ceiling: the square of a length above that of every vector.
+        ceiling: see ``Built``; zero where all vectors are.
     """
-    if metric == "cosine" or not ceiling:
+    if not ceiling:
         return 1.0
     return 2.0 ** (_BITS_OF_LONGEST - round(math.log2(ceiling) / 2))
 

@@ -73,7 +73,6 @@ class Snapshots:
                 "count": built.count,
                 "learned_from": built.learned_from,
                 "ceiling": built.ceiling,
-                "scale": built.scale,
             }
         ).encode()
         body = b"".join(
@@ -128,8 +127,9 @@ class Snapshots:
             index = self._recipe.read(body[16 * count :], width, count)
         except ValueError as error:
             raise DamagedSnapshotError(str(error)) from error
-        known = (header[name] for name in ("learned_from", "ceiling", "scale"))
-        return Restored(Built(index, count, *known), numbers, checksums)
+        return Restored(
+            Built(index, count, header["learned_from"], header["ceiling"]), numbers, checksums
+        )
 
     def remove(self, user: int) -> None:
         """Remove the file of a user, and what a writer that was killed left of a new one."""

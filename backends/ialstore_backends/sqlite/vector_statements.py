@@ -46,7 +46,8 @@ _GIVEN: Final = "(SELECT value FROM json_each(?))"
 
 # One statement sees the file at one moment: there are no users before there is a spec.
 _HAS_USERS: Final = "EXISTS (SELECT 1 FROM vector_users)"
-SPEC: Final = f"SELECT (SELECT value FROM meta WHERE name = 'vector_spec'), {_HAS_USERS}"
+_STORED: Final = "(SELECT coalesce(value, '') FROM meta WHERE name = 'vector_spec')"
+SPEC: Final = f"SELECT {_STORED}, {_HAS_USERS}"
 STORE_SPEC: Final = "INSERT OR IGNORE INTO meta VALUES ('vector_spec', ?)"
 _STATE: Final = "user_id, user, written, removals, total, checksum"
 STATE: Final = f"SELECT {_STATE} FROM vector_users WHERE user_id = ?"
