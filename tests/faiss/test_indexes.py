@@ -388,6 +388,15 @@ def test_clusters_of_near_duplicates_lose_nothing_by_rounding(
     assert found["float16"] >= found["float32"] > 0.5
 
 
+@pytest.mark.parametrize("metric", ["dot", "euclidean"])
+def test_vectors_that_are_all_zero_are_found(place: Place, metric: str) -> None:
+    """V4: none has a length that another could be compared with."""
+    with place.open("hnsw", metric=metric) as index:
+        fill_with(index, np.zeros((600, DIMENSION)))
+        assert Oracle.of(index).search(np.ones(DIMENSION)) == 1
+        assert built_of(index).count == 600  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("length", [1e-6, 0.0, 1e6])
 def test_the_length_of_a_query_changes_no_order_of_products(place: Place, length: float) -> None:
     """V4, V6: nor do the distances of a graph lose the product of a short one."""
