@@ -103,7 +103,7 @@ def decode(blobs: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
 def _unpacked(blob: bytes, dimension: int) -> tuple[int, bytes]:
     kind, number = blob[0] & _CODEC_MASK, blob[0] >> _COMPRESSION_SHIFT
     size = dimension * _TYPES[kind].itemsize + (_SCALE.itemsize if kind == _INT8 else 0)
-    body = _decompressors()[_COMPRESSIONS[number]](blob[1:], size)
+    body = _DECOMPRESSORS[number](blob[1:], size)
     if len(body) != size:
         raise ValueError("another length")
     return kind, body
@@ -167,10 +167,6 @@ def _compressors() -> dict[CompressionName, Callable[[bytes], bytes]]:
     return {"zlib": lambda body: zlib.compress(body, 9), "zstd": _zstd_compress}
 
 
-def _decompressors() -> dict[CompressionName, Callable[[bytes, int], bytes]]:
-    return {"none": lambda body, _: body, "zlib": _inflate, "zstd": _zstd_decompress}
-
-
 def _inflate(body: bytes, size: int) -> bytes:
     reader = zlib.decompressobj()
     found = reader.decompress(body, size + 1)
@@ -196,3 +192,7 @@ def _zstd_decompress(body: bytes, size: int) -> bytes:
         return zstandard.ZstdDecompressor().decompress(body, max_output_size=size + 1)
     except zstandard.ZstdError as error:
         raise ValueError("no frame of zstd") from error
+
+
+_DECOMPRESSORS: Final = (lambda body, _: body, _inflate, _zstd_decompress)
+"""In the order of ``_COMPRESSIONS``."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -94,19 +95,32 @@ def metadata_of(record: EncodedRecord) -> str:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
 
-def records_of(items: Sequence[Item], spec: IndexSpec) -> list[EncodedRecord]:
+def _sort_key(item: Item) -> str:
+    """Return the id of a row of this layout."""
+    found: str = item["embedding_id"]["S"]
+    return found
+
+
+def records_of(
+    items: Sequence[Item], spec: IndexSpec, id_of: Callable[[Item], str] = _sort_key
+) -> list[EncodedRecord]:
     """Return the records of rows, or of entries of the index, which hold no text.
+
+    Args:
+        items: as they were read.
+        spec: of the index.
+        id_of: returns the id of a row; it may raise ``CorruptError``, or one of ``DAMAGE``.
 
     Raises:
         CorruptError: one is not what was written.
     """
     blobs: list[bytes] = []
-    fields: list[tuple[str, dict[str, Any]]] = []
+    fields: list[tuple[str, str, int | None]] = []
     for item in items:
         one = ""
         try:
-            one = item["embedding_id"]["S"]
-            fields.append((one, json.loads(item["metadata"]["S"])))
+            one = id_of(item)
+            fields.append((one, *_beside(item["metadata"]["S"])))
             blobs.append(base64.b64decode(item["vector_compressed"]["B"], validate=True))
         except DAMAGE as error:
             raise _damaged(one) from error
@@ -116,28 +130,29 @@ def records_of(items: Sequence[Item], spec: IndexSpec) -> list[EncodedRecord]:
         good &= np.logical_or.reduce(vectors != 0, axis=1)
     vectors.flags.writeable = False
     records: list[EncodedRecord] = []
-    for (one, beside), item, vector, is_good in zip(
+    for (one, session_id, expires), item, vector, is_good in zip(
         fields, items, vectors, good.tolist(), strict=True
     ):
         try:
-            records.append(_record(one, beside, item, vector))
+            role = stored_role(one, session_id)
+            text = item["text"]["S"] if "text" in item else None
         except DAMAGE as error:
             raise _damaged(one) from error
         if not is_good:
             raise _damaged(one)
+        records.append(EncodedRecord(one, vector, session_id, role, text, expires))
     return records
 
 
-def _record(
-    one: str, beside: dict[str, Any], item: Item, vector: NDArray[np.float32]
-) -> EncodedRecord:
-    """Return a record, or raise one of ``DAMAGE``."""
-    session_id, expires = beside[_SESSION], beside.get(EXPIRES)
+@lru_cache(maxsize=4096)
+def _beside(metadata: str) -> tuple[str, int | None]:
+    """Return session and expiry, or raise one of ``DAMAGE``."""
+    fields = json.loads(metadata)
+    session_id, expires = fields[_SESSION], fields.get(EXPIRES)
     check_text(session_id, "session")
     if expires is not None:
         from_seconds(expires)
-    text = item["text"]["S"] if "text" in item else None
-    return EncodedRecord(one, vector, session_id, stored_role(one, session_id), text, expires)
+    return session_id, expires
 
 
 def session_of(item: Item) -> str:
@@ -147,10 +162,9 @@ def session_of(item: Item) -> str:
         CorruptError: it is not what was written.
     """
     try:
-        session: str = json.loads(item["metadata"]["S"])[_SESSION]
+        return _beside(item["metadata"]["S"])[0]
     except DAMAGE as error:
-        raise _damaged(item["embedding_id"]["S"]) from error
-    return session
+        raise _damaged(_sort_key(item)) from error
 
 
 def _damaged(one: object) -> CorruptError:

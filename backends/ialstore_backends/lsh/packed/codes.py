@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Codes", "Query", "bit_counts", "directions", "prepare"]
 
 _PLANES: Final = 6
+_AT_ONCE: Final = 1 << 16  # words: what is computed of them stays in the processor's cache
 _LEAST_STRENGTH: Final = 2.0**-60
 _LONGEST: Final = 2.0**30  # squares of what is longer, divided by the least strength, overflow
 _TABLE: Final = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
@@ -157,17 +158,35 @@ class Codes:
 
     def estimates(self, query: Query) -> Floats:
         """Return the estimate of each code, in the unit of ``prepare``."""
-        sums = np.zeros(len(self), np.uint32)
-        for number, plane in enumerate(query.planes):
-            counts = bit_counts(self._words & plane[:, None])
-            sums += counts.sum(axis=0, dtype=np.uint16).astype(np.uint32) << number
-        under = sums * np.float32(query.step) + self._ones * np.float32(query.low)
-        total = float(query.vector.sum(dtype=np.float64))
-        products = (2 * query.factor * under - query.factor * total) * self.factors
+        sums = _sums(self._words, query.planes)
+        factor = np.float32(query.factor)
+        total = np.float32(query.vector.sum(dtype=np.float64))
+        estimates: Floats = sums.astype(np.float32)  # exact: below 2^24
+        estimates *= np.float32(2 * query.factor * query.step)
+        estimates += self._ones * np.float32(2 * query.factor * query.low)
+        estimates -= factor * total
+        estimates *= self.factors
         if self._squares is not None:
-            products -= self._squares / np.float32(query.strength)
-        estimates: Floats = (products + np.float32(query.offset)).astype(np.float32, copy=False)
+            estimates -= self._squares / np.float32(query.strength)
+        estimates += np.float32(query.offset)
         return estimates
+
+
+def _sums(words: NDArray[np.uint64], planes: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Return for each code the sum of the whole numbers under its set bits.
+
+    Args:
+        words: of the codes, shape (words, codes).
+        planes: bits of the numbers, lowest first, shape (planes, words).
+    """
+    sums = np.zeros(words.shape[1], np.uint32)
+    at_once = max(1, _AT_ONCE // max(1, words.size))
+    for first in range(0, len(planes), at_once):
+        bits = words & planes[first : first + at_once, :, None]
+        counts = np.add.reduce(bit_counts(bits), axis=1, dtype=np.uint16)
+        for number, count in enumerate(counts, first):
+            sums += count.astype(np.uint32) << number
+    return sums
 
 
 def _words(code: NDArray[np.uint8]) -> NDArray[np.uint64]:

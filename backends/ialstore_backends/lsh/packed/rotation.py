@@ -46,7 +46,7 @@ class Rotation:
         """Return the rotated vectors; any shape (..., dimension), float32."""
         turned = self._rows(vectors)
         for signs, order in zip(self._signs, self._orders, strict=True):
-            turned = (turned * signs)[:, order]
+            turned = (turned * signs).take(order, axis=1)
             for start in self._starts:
                 self._transform(turned, start)
         return np.reshape(turned, vectors.shape)

@@ -243,8 +243,8 @@ def packed_records(rows: Iterable[Item], spec: IndexSpec) -> list[EncodedRecord]
     Raises:
         CorruptError: one is not what was written.
     """
-    there = [{**row, "embedding_id": {"S": id_of(row)}} for row in rows if "metadata" in row]
-    return records_of(there, spec) if there else []
+    there = [row for row in rows if "metadata" in row]
+    return records_of(there, spec, id_of) if there else []
 
 
 def known_entries(
