@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ialstore import CorruptError, StoreNotReadyError
+from ialstore_backends.lsh.codec import VectorCodec, decode
 from ialstore_backends.lsh.packed import calibration, rebuilding
 from ialstore_backends.lsh.packed import cells as clustering
 from ialstore_backends.lsh.packed.calibration import margin
@@ -527,6 +528,27 @@ def test_the_smaller_a_set_the_wider_the_margin() -> None:
     assert found == sorted(found, reverse=True)
     assert found[0] <= 1.6
     assert margin(60_000) > margin(15_000)
+
+
+def test_few_vectors_each_many_times_are_found_as_a_small_set_is() -> None:
+    made = stored(np.tile(text_like(60), (20, 1)))
+    assert recall(made, text_like(300, seed=1)) >= 0.935
+
+
+def test_where_rounding_moves_the_nearest_codes_lose_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, centres = np.random.default_rng(6), uniform(4, seed=5)
+    vectors = unit(centres[rng.integers(4, size=1000)] + 0.02 * uniform(1000))
+    rounded = unit(decode(VectorCodec().encode(vectors), DIMENSION))
+    known, plain = (stored(one).head.facts.calibration for one in (rounded, vectors))
+    monkeypatch.setattr(calibration, "_LEVELS", 126.5)  # then nothing seems to be rounded
+    unknown, same = (stored(one).head.facts.calibration for one in (rounded, vectors))
+    assert known.delta_of_all > 1.1 * unknown.delta_of_all
+    assert plain == same
+
+
+def test_vectors_of_zeros_have_thresholds() -> None:
+    made = stored(np.zeros((200, DIMENSION), np.float32), "dot")
+    assert len(made.rows(made.query(uniform(1)[0]))) >= 10
 
 
 def test_codes_of_ten_thousand_vectors_take_less_than_a_megabyte() -> None:

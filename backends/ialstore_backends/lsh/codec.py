@@ -167,6 +167,10 @@ def _compressors() -> dict[CompressionName, Callable[[bytes], bytes]]:
     return {"zlib": lambda body: zlib.compress(body, 9), "zstd": _zstd_compress}
 
 
+def _as_it_is(body: bytes, _: int) -> bytes:
+    return body
+
+
 def _inflate(body: bytes, size: int) -> bytes:
     reader = zlib.decompressobj()
     found = reader.decompress(body, size + 1)
@@ -194,5 +198,5 @@ def _zstd_decompress(body: bytes, size: int) -> bytes:
         raise ValueError("no frame of zstd") from error
 
 
-_DECOMPRESSORS: Final = (lambda body, _: body, _inflate, _zstd_decompress)
+_DECOMPRESSORS: Final = (_as_it_is, _inflate, _zstd_decompress)
 """In the order of ``_COMPRESSIONS``."""

@@ -5,6 +5,10 @@ both in the cells read and among the rows looked at. There are many ways to shar
 the two; the cheapest is taken, a cell and a row being a read of half a unit each. Vectors of
 another kind get other thresholds, and cost what they cost.
 
+Codes are not all that loses: rows in int8 do, too, where the best differ by less than its rounding.
+As much is tried on the sample, and what is lost so is aimed at in addition, for what text loses is
+allowed for. Of copies one counts: a set of few vectors, each many times, is a small set.
+
 Of several kinds, the mean over all hides a small one that is harder. Kinds lie in cells of unlike
 spread: so where a user is known to have several, the queries are sorted by the spread of their
 cells, and where a twelfth of them finds too little, thresholds are widened until it finds enough.
@@ -44,6 +48,10 @@ _COVER: Final = 0.95
 _COVERED: Final = 0.975  # the last cell read holds more than the share that is needed of it
 _LARGE: Final = 16_000
 _MORE_RECALL: Final = 0.004
+_MOST_RECALL: Final = 0.985
+_LOST: Final = 0.008  # of the nearest of text are lost to int8, too: the recalls above allow for it
+_LEVELS: Final = 127  # of int8
+_WHOLE: Final = 0.02  # so near to whole numbers of levels lies what was rounded to them
 _MORE_MARGIN: Final = 0.015
 _FEW: Final = 1000  # the smaller a set, the less its sample says, too, of the rows of all codes
 _MORE_OF_FEW: Final = 0.1
@@ -69,6 +77,8 @@ class _Sample:
         ranks: their ranks by estimate, from 0.
         windows: how far below the k-th best the best estimates lie, shape (queries, rows).
         scores: of each centroid, shape (queries, cells).
+        lost: share of the nearest that are not, once vectors are rounded.
+        distinct: vectors of all, without their copies.
     """
 
     cells: Places
@@ -76,6 +86,8 @@ class _Sample:
     ranks: Places
     windows: Floats
     scores: Floats
+    lost: float
+    distinct: float
 
     @property
     def k(self) -> int:
@@ -115,7 +127,7 @@ def calibrate(
     places = rng.choice(len(entries), min(_SAMPLE, len(entries)), replace=False)
     codes = Codes(head.facts.layout, _partly_plain(head.facts.layout, residuals, entries))
     sample = _sampled(head, codes, residuals, cell, places)
-    thresholds = _cheapest(head.cells, sample, len(entries))
+    thresholds = _cheapest(head.cells, sample)
     wanting: list[tuple[_Sample, Places]] = []
     if head.facts.mixed:
         order = np.argsort(head.cells.spreads[cell[places]], kind="stable")
@@ -134,14 +146,14 @@ def calibrate(
     return replace(thresholds, rows=rows, growth=math.log2(rows_of_twice / rows))
 
 
-def _cheapest(table: CellTable, sample: _Sample, count: int) -> Calibration:
+def _cheapest(table: CellTable, sample: _Sample) -> Calibration:
     """Return the thresholds with which the sample finds enough, and that read least."""
     alpha = _alpha(table, sample.scores, sample.cells)
     expected = expected_hits_of_each(table, sample.scores, alpha, sample.k)
     there = np.take_along_axis(expected, sample.cells, axis=1)
     most = next((most for most in _MOST if (sample.ranks < most).mean() >= _SHARES[-1]), _MOST[-1])
-    more = _MORE_RECALL * _doublings(count)
-    recall, recall_of_all = _RECALL + more, _RECALL_OF_ALL + more
+    more = _MORE_RECALL * _doublings(sample.distinct) + max(0.0, sample.lost - _LOST)
+    recall, recall_of_all = (min(one + more, _MOST_RECALL) for one in (_RECALL, _RECALL_OF_ALL))
 
     def least_hits(share: float) -> float:
         return float(np.quantile(there, 1 - share, method="lower")) * _ROUNDED
@@ -153,8 +165,8 @@ def _cheapest(table: CellTable, sample: _Sample, count: int) -> Calibration:
         cells = (expected >= least_hits(share)).sum()
         return int(cells + (sample.windows[:, :most] <= delta(1 + recall - share)).sum())
 
-    share = min(_SHARES, key=reads)
-    of_all = delta(recall_of_all) * (1 + _MORE_OF_FEW * min(1, _FEW / count))
+    share = min((one for one in _SHARES if one > recall), key=reads)
+    of_all = delta(recall_of_all) * (1 + _MORE_OF_FEW * min(1, _FEW / sample.distinct))
     return Calibration(alpha, least_hits(share), delta(1 + recall - share), of_all, most)
 
 
@@ -178,7 +190,7 @@ def _widened(
     return next(filter(is_enough, map(wider, _WIDTHS)), wider(_WIDTHS[-1]))
 
 
-def margin(count: int) -> float:
+def margin(count: float) -> float:
     """Return how much wider than measured the window of rows has to be.
 
     Questions lie less close to their answers than answers to each other, and in small sets the
@@ -187,7 +199,7 @@ def margin(count: int) -> float:
     return float(min(1.6, 1.08 + 0.5 * (290 / count) ** 1.75)) + _MORE_MARGIN * _doublings(count)
 
 
-def _doublings(count: int) -> float:
+def _doublings(count: float) -> float:
     """Return how often a large set has doubled: the more it has, the less a sample says of it."""
     return max(0.0, math.log2(count / _LARGE))
 
@@ -204,40 +216,78 @@ def _sampled(head: Head, codes: Codes, residuals: Floats, cell: Places, places: 
     mean, metric = head.facts.mean, head.facts.layout.metric
     originals = rotation(len(mean)).undo(residuals[places] + mean)
     queries = [prepare(vector, mean, metric) for vector in originals]
+    lengths = np.linalg.norm(residuals + mean, axis=1)
+    rounding = _rounding(originals) * lengths
+    rng = np.random.default_rng(len(places))
     cases = [
-        _nearest(codes, residuals, int(own), query)
+        _nearest(codes, residuals, int(own), query, rounding * rng.standard_normal(len(cell)))
         for own, query in zip(places, queries, strict=True)
     ]
-    nearest, gaps, ranks, windows = (np.array(column) for column in zip(*cases, strict=True))
+    nearest, gaps, ranks, windows, lost, copies = (
+        np.array(column) for column in zip(*cases, strict=True)
+    )
+    distinct = len(cell) * float((1 / copies).mean())
     return _Sample(
         cell[nearest],
-        gaps * np.float32(margin(len(cell))),
+        gaps * np.float32(margin(distinct)),
         ranks,
         windows,
         np.array([head.cells.centroids.estimates(query) for query in queries]),
+        float(lost.mean()),
+        distinct,
     )
 
 
+def _rounding(vectors: Floats) -> float:
+    """Return the standard error that rounding to int8 left in a product, as a share of lengths.
+
+    Rounded numbers are whole multiples of a hundred-and-twenty-seventh of the largest.
+    """
+    steps = np.abs(vectors).max(axis=1) / np.float32(_LEVELS)
+    vectors, steps = vectors[steps > 0], steps[steps > 0]
+    numbers = vectors / steps[:, None]
+    is_rounded = np.abs(numbers - np.rint(numbers)).max(axis=1, initial=0) <= _WHOLE
+    shares = is_rounded * steps / np.linalg.norm(vectors, axis=1)
+    return float(shares.sum()) / max(1, len(shares)) / math.sqrt(12)
+
+
 def _nearest(
-    codes: Codes, residuals: Floats, own: int, query: Query
-) -> tuple[Places, Floats, Places, Floats]:
-    """Return places, gaps and ranks of what is nearest to a vector; windows of its query."""
+    codes: Codes, residuals: Floats, own: int, query: Query, errors: Floats
+) -> tuple[Places, Floats, Places, Floats, float, int]:
+    """Return of a vector as a query what is nearest, and how it is found.
+
+    Args:
+        codes: of all.
+        residuals: all vectors, rotated, less the mean.
+        own: place of the vector.
+        query: made of it.
+        errors: by which products with each vector may be wrong.
+
+    Returns:
+        places, gaps and ranks of the nearest, the windows of the query, the share of the nearest
+        that are not once these errors are made, and how many copies of the vector there are.
+    """
     exact = query.factor * (residuals @ query.vector)
+    slopes: Doubles | float = query.factor
     if codes.layout.has_length:
         exact -= np.square(residuals).sum(axis=1) / np.float32(query.strength)
+        slopes = 2 * np.sqrt(np.maximum(1 - exact.astype(np.float64) / query.strength, 0))
     estimates = codes.estimates(query)
     k = min(NEIGHBOURS, len(exact) - 1)
     alike = np.abs(exact - exact[own]) <= _ALIKE * abs(exact[own])
-    if alike.sum() > len(exact) - k:
+    copies = int(alike.sum())
+    if copies > len(exact) - k:
         alike[:] = False
     alike[own] = True
     exact[alike] = estimates[alike] = -np.inf
     nearest = np.argpartition(exact, len(exact) - k)[len(exact) - k :]
+    rounded = np.argpartition(exact + slopes * errors, len(exact) - k)[len(exact) - k :]
+    lost = float((exact[rounded] < exact[nearest].min()).mean())
     ascending = np.sort(-estimates)
     windows = (ascending - ascending[k - 1]) / np.float32(query.unit)
     gaps = np.maximum(-ascending[k - 1] - estimates[nearest], 0) / np.float32(query.unit)
     ranks = np.searchsorted(ascending, -estimates[nearest])
-    return nearest, gaps, ranks, windows[: _MOST[-1]]
+    return nearest, gaps, ranks, windows[: _MOST[-1]], lost, copies
 
 
 def _alpha(table: CellTable, scores: Floats, nearest: Places) -> float:

@@ -40,9 +40,8 @@ if TYPE_CHECKING:
     from ialstore_backends.lsh.packed.cache import Snapshot
     from ialstore_backends.lsh.packed.searching import Ranking as Order
 
-__all__ = ["MIN_RECALL", "Found", "PackedSearch", "Source"]
+__all__ = ["Found", "PackedSearch", "Source"]
 
-MIN_RECALL: Final = 0.9
 _ROLE_CODE: Final = {role: code for code, role in enumerate(Role)}
 _TRIES: Final = 6
 _READ_BYTES: Final = 4096
