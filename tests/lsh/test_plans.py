@@ -540,7 +540,7 @@ def test_where_rounding_moves_the_nearest_codes_lose_less(monkeypatch: pytest.Mo
     vectors = unit(centres[rng.integers(4, size=1000)] + 0.02 * uniform(1000))
     rounded = unit(decode(VectorCodec().encode(vectors), DIMENSION))
     known, plain = (stored(one).head.facts.calibration for one in (rounded, vectors))
-    monkeypatch.setattr(calibration, "_LEVELS", 126.5)  # then nothing seems to be rounded
+    monkeypatch.setattr(calibration, "LEVELS", 126.5)  # then nothing seems to be rounded
     unknown, same = (stored(one).head.facts.calibration for one in (rounded, vectors))
     assert known.delta_of_all > 1.1 * unknown.delta_of_all
     assert plain == same

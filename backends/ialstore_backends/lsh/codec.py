@@ -19,7 +19,7 @@ from ialstore_backends._late import require
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CODECS", "ERRORS", "CodecName", "CompressionName", "VectorCodec", "decode"]
+__all__ = ["CODECS", "ERRORS", "LEVELS", "CodecName", "CompressionName", "VectorCodec", "decode"]
 
 CodecName = Literal["int8", "float16", "float32"]
 CompressionName = Literal["none", "zlib", "zstd"]
@@ -31,7 +31,8 @@ ERRORS: Final[dict[CodecName, float]] = {"int8": 0.02, "float16": 0.001, "float3
 _COMPRESSIONS: Final[tuple[CompressionName, ...]] = ("none", "zlib", "zstd")
 _TYPES: Final = (np.dtype("<i1"), np.dtype("<f2"), np.dtype("<f4"))
 _SCALE: Final = np.dtype("<f4")
-_LEVELS: Final = 127
+LEVELS: Final = 127
+"""Whole numbers to either side of zero, of int8: the largest number of a vector is the last."""
 _INT8, _FLOAT16, _FLOAT32 = range(3)
 _COMPRESSION_SHIFT: Final = 2
 _CODEC_MASK: Final = 3
@@ -72,11 +73,10 @@ class VectorCodec:
         ]
 
     def _packed(self, kind: int, body: bytes) -> bytes:
-        if self.compression != "none":
-            smaller = _compressors()[self.compression](body)
-            if len(smaller) < len(body):
-                number = _COMPRESSIONS.index(self.compression)
-                return bytes([kind | number << _COMPRESSION_SHIFT]) + smaller
+        number = _COMPRESSIONS.index(self.compression)
+        smaller = _COMPRESSORS[number](body)
+        if len(smaller) < len(body):
+            return bytes([kind | number << _COMPRESSION_SHIFT]) + smaller
         return bytes([kind]) + body
 
 
@@ -116,10 +116,10 @@ _Written = tuple[Iterable[bytes], "NDArray[np.float32]"]
 
 def _int8(vectors: NDArray[np.float32]) -> _Written:
     """Return rows of a scale and whole numbers, and what they are read as."""
-    scales = (np.abs(vectors).max(axis=1) / np.float32(_LEVELS)).astype(np.float32)
+    scales = (np.abs(vectors).max(axis=1) / np.float32(LEVELS)).astype(np.float32)
     safe = np.where(scales > 0, scales, np.float32(1))
     # Among the smallest floats the rounded scale may be too small for the largest number.
-    levels = np.clip(np.rint(vectors / safe[:, None]), -_LEVELS, _LEVELS).astype(_TYPES[_INT8])
+    levels = np.clip(np.rint(vectors / safe[:, None]), -LEVELS, LEVELS).astype(_TYPES[_INT8])
     heads = scales.astype(_SCALE)
     bodies = (head.tobytes() + row.tobytes() for head, row in zip(heads, levels, strict=True))
     return bodies, _scaled(levels, scales[:, None])
@@ -163,12 +163,13 @@ _READERS: Final = (_read_int8, _read_floats(_FLOAT16), _read_floats(_FLOAT32))
 # -- compression -------------------------------------------------------------------------------
 
 
-def _compressors() -> dict[CompressionName, Callable[[bytes], bytes]]:
-    return {"zlib": lambda body: zlib.compress(body, 9), "zstd": _zstd_compress}
-
-
-def _as_it_is(body: bytes, _: int) -> bytes:
+def _as_it_is(body: bytes, size: int = 0) -> bytes:
+    del size
     return body
+
+
+def _deflate(body: bytes) -> bytes:
+    return zlib.compress(body, 9)
 
 
 def _inflate(body: bytes, size: int) -> bytes:
@@ -198,5 +199,6 @@ def _zstd_decompress(body: bytes, size: int) -> bytes:
         raise ValueError("no frame of zstd") from error
 
 
+# In the order of the names.
+_COMPRESSORS: Final = (_as_it_is, _deflate, _zstd_compress)
 _DECOMPRESSORS: Final = (_as_it_is, _inflate, _zstd_decompress)
-"""In the order of ``_COMPRESSIONS``."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ialstore_backends.lsh.codec import LEVELS
 from ialstore_backends.lsh.packed.codes import Codes, Query, prepare
 from ialstore_backends.lsh.packed.entries import sign_bits
 from ialstore_backends.lsh.packed.head import NEIGHBOURS, Calibration, CellTable, Head
@@ -50,7 +51,6 @@ _LARGE: Final = 16_000
 _MORE_RECALL: Final = 0.004
 _MOST_RECALL: Final = 0.985
 _LOST: Final = 0.008  # of the nearest of text are lost to int8, too: the recalls above allow for it
-_LEVELS: Final = 127  # of int8
 _WHOLE: Final = 0.02  # so near to whole numbers of levels lies what was rounded to them
 _MORE_MARGIN: Final = 0.015
 _FEW: Final = 1000  # the smaller a set, the less its sample says, too, of the rows of all codes
@@ -243,7 +243,7 @@ def _rounding(vectors: Floats) -> float:
 
     Rounded numbers are whole multiples of a hundred-and-twenty-seventh of the largest.
     """
-    steps = np.abs(vectors).max(axis=1) / np.float32(_LEVELS)
+    steps = np.abs(vectors).max(axis=1) / np.float32(LEVELS)
     vectors, steps = vectors[steps > 0], steps[steps > 0]
     numbers = vectors / steps[:, None]
     is_rounded = np.abs(numbers - np.rint(numbers)).max(axis=1, initial=0) <= _WHOLE

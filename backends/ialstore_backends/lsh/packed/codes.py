@@ -159,12 +159,11 @@ class Codes:
     def estimates(self, query: Query) -> Floats:
         """Return the estimate of each code, in the unit of ``prepare``."""
         sums = _sums(self._words, query.planes)
-        factor = np.float32(query.factor)
-        total = np.float32(query.vector.sum(dtype=np.float64))
+        twice = 2 * query.factor
         estimates: Floats = sums.astype(np.float32)  # exact: below 2^24
-        estimates *= np.float32(2 * query.factor * query.step)
-        estimates += self._ones * np.float32(2 * query.factor * query.low)
-        estimates -= factor * total
+        estimates *= np.float32(twice * query.step)
+        estimates += self._ones * np.float32(twice * query.low)
+        estimates -= np.float32(query.factor * float(query.vector.sum(dtype=np.float64)))
         estimates *= self.factors
         if self._squares is not None:
             estimates -= self._squares / np.float32(query.strength)
