@@ -22,6 +22,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
+from ialstore_backends._meanwhile import take
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -55,6 +57,7 @@ class _Exchange:
     def __init__(self, ends_at: float, watchdog: _Watchdog) -> None:
         self.ends_at = ends_at
         self.watchdog = watchdog
+        self.meanwhile = take()
         self.was_sent = False
 
     def left(self) -> float:
@@ -125,6 +128,8 @@ class _Watched:
     def getresponse(self) -> Any:
         """Return the reply once its head has come."""
         exchange = _exchange.get()
+        if exchange.meanwhile is not None:
+            exchange.meanwhile.run()
         number = exchange.watchdog.watch(self.sock, exchange.ends_at)
         try:
             return super().getresponse()  # type: ignore[misc]  # of the class it is mixed into

@@ -126,12 +126,19 @@ class DynamoClient:
         self._session = session
         self._driver = Late(self._make, inherited=False)
         self._transport: AwsTransport | None = None
+        self._overlaps = True
 
     @property
     def endpoint(self) -> str:
         """URL of the service, with the region in it where there is one."""
         endpoint: str = self._driver.get().meta.endpoint_url
         return endpoint
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a call makes a ``Meanwhile``: not where botocore sends requests by a proxy."""
+        self._driver.get()
+        return self._overlaps
 
     def call(
         self, op: Operation, operation: str, params: dict[str, Any], *, place: str = ""
@@ -235,7 +242,8 @@ class DynamoClient:
             return transport.send_prepared(request, _ends_at.get())
 
         # Botocore itself knows how to reach the service by a proxy, and looks once for one, too.
-        if not get_environ_proxies(client.meta.endpoint_url):
+        self._overlaps = not get_environ_proxies(client.meta.endpoint_url)
+        if self._overlaps:
             client.meta.events.register("before-send.dynamodb", send)
         client.meta.events.register("before-parse.dynamodb", _keep_raw)
         self._transport = transport

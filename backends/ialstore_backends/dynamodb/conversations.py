@@ -89,7 +89,7 @@ class DynamoConversationStore(ConversationStore):
 
         model = conversation_model(prefix, options)
         self._client = DynamoClient(options, session)
-        self._side_by_side = SideBySide()
+        self._side_by_side = SideBySide(self._client)
         table = Table(model, self._client, Layout(options.spread), self._side_by_side)
         self._table = table.name
         self._schema = Schema(self._client, model, options, {"spread": options.spread})

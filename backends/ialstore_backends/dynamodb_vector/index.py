@@ -82,7 +82,7 @@ class DynamoVectorIndex(EmbeddingTableIndex):
         from ialstore_backends.dynamodb_vector.schema import vector_model
 
         client = DynamoClient(options, session)
-        side_by_side = SideBySide()
+        side_by_side = SideBySide(client)
         chunks = Chunks(options.chunks)
         self._table = table = EmbeddingTable(
             name=f"{prefix}{TABLE}",

@@ -86,7 +86,7 @@ class LshDynamoIndex(EmbeddingTableIndex):
         model = embedding_model(prefix, options.layout)
         name = f"{prefix}{TABLE}"
         client = DynamoClient(options, session)
-        side_by_side = SideBySide()
+        side_by_side = SideBySide(client)
         access = RowAccess(client, name, side_by_side)
         layout: dict[str, int | str] = {
             "layout": options.layout,

@@ -193,6 +193,7 @@ class World:
             return [ended[order.index(place)] for place in range(len(calls))]
 
         threads.outcomes = outcomes
+        threads.requests = threads.run
         return index
 
     # -- processes ------------------------------------------------------------------------------
