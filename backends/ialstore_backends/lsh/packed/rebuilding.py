@@ -110,7 +110,7 @@ def tail_limit(layout: EntryFormat, count: int) -> int:
 
     The open segment is read with them, and not merged.
     """
-    pays = int(count * layout.nbytes / 1024 * (1.07 + layout.nbytes / 400))
+    pays = int(count * layout.nbytes / 1024 * (1.1 + layout.nbytes / 400))
     return max(MIN_TAIL, pays - 1024 // layout.nbytes)
 
 
