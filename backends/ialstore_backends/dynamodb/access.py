@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ialstore.cost import Units, write_units
 from ialstore.errors import IalStoreError, Outcome
 from ialstore_backends.dynamodb.sizes import item_bytes
-from ialstore_backends.dynamodb.table import ConditionFailedError
+from ialstore_backends.dynamodb.table import ConditionFailedError, from_base64
 
 if TYPE_CHECKING:
     from ialstore.operation import Operation
@@ -166,5 +165,5 @@ def _as_sent(unprocessed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for item in request.get("PutRequest", {}).values():
             for value in item.values():
                 if "B" in value:
-                    value["B"] = base64.b64decode(value["B"])
+                    value["B"] = from_base64(value["B"])
     return list(unprocessed)

@@ -8,7 +8,6 @@ marked is still looked into: no message of another process is missed meanwhile.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import threading
 import time
@@ -23,7 +22,7 @@ from ialstore.cost import Units
 from ialstore.errors import ConfigurationError, IalStoreError, Outcome
 from ialstore.ids import id_microseconds
 from ialstore_backends.dynamodb import keys
-from ialstore_backends.dynamodb.table import ConditionFailedError
+from ialstore_backends.dynamodb.table import ConditionFailedError, from_base64
 
 if TYPE_CHECKING:
     from ialstore.model import EncodedMessage
@@ -380,7 +379,7 @@ def session_row(layout: Layout, user_id: str, session_id: str, active: int) -> I
 def days_of(row: Item) -> tuple[int, ...]:
     """Return the days of a row, ascending."""
     days: list[str] = row["days"]["BS"] if "days" in row else []
-    return tuple(sorted(int.from_bytes(base64.b64decode(one), "big") for one in days))
+    return tuple(sorted(int.from_bytes(from_base64(one), "big") for one in days))
 
 
 def listed(row: Item) -> Listed | None:

@@ -51,8 +51,10 @@ class SideBySide:
         takes longer to begin than to send a request. The first error is raised once what was sent
         is answered; what was not sent then is left.
         """
-        if not self._client.overlaps:
+        if len(calls) > 1 and not self._client.overlaps:
             return self.run(calls)
+        if len(calls) <= _SHARE:
+            return _overlapped(calls)
         shares = [calls[first : first + _SHARE] for first in range(0, len(calls), _SHARE)]
         return list(chain.from_iterable(self.run([partial(_overlapped, one) for one in shares])))
 
@@ -97,10 +99,8 @@ class SideBySide:
 
 def _overlapped(calls: Sequence[Callable[[], T]]) -> list[T]:
     """Return what calls return, each made while the one before awaits its first reply."""
-    first, *others = calls
-    if not others:
-        return [first()]
-    later = Meanwhile(partial(_overlapped, others))
-    with later:
-        one = first()
-    return [one, *later.result()]
+    if len(calls) < 2:  # noqa: PLR2004 - one is alone
+        return [call() for call in calls]
+    with Meanwhile(partial(_overlapped, calls[1:])) as others:
+        first = calls[0]()
+    return [first, *others.result()]

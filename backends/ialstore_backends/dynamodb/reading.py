@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from ialstore.model import Message
 from ialstore_backends.dynamodb import keys
 from ialstore_backends.dynamodb.access import RowAccess
 from ialstore_backends.dynamodb.rows import is_live, message_of
-from ialstore_backends.dynamodb.table import SESSION_INDEX, USER_TIME_INDEX, key_of
+from ialstore_backends.dynamodb.table import SESSION_INDEX, USER_TIME_INDEX, from_base64, key_of
 
 if TYPE_CHECKING:
     from ialstore.listing import HistoryQuery
@@ -357,7 +356,7 @@ class Reader:
         if len(found) != wanted:
             return None
         found.sort(key=lambda part: part["timestamp_type"]["S"])
-        return b"".join(base64.b64decode(part["body"]["B"]) for part in found)
+        return b"".join(from_base64(part["body"]["B"]) for part in found)
 
     def parts_of_day(self, op: Operation, user_id: str, day: int) -> Iterator[Item]:
         """Yield the parts of long contents that lie on a day, whether they are used or not."""
@@ -377,7 +376,7 @@ class Reader:
         """Return the keys of the parts of a row; none where it has none."""
         if "parts" not in head:
             return []
-        attempt = base64.b64decode(head["attempt"]["B"]).hex()
+        attempt = from_base64(head["attempt"]["B"]).hex()
         message_id = keys.id_of(head["timestamp_type"]["S"])
         return [
             {

@@ -5,7 +5,6 @@ Written through the PynamoDB model; read below it, straight from the JSON of the
 
 from __future__ import annotations
 
-import base64
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,7 @@ from ialstore.limits import MAX_MESSAGE_BYTES, SUMMARY_CHARACTERS
 from ialstore.listing import text_bytes
 from ialstore.model import EncodedMessage, Message, MessageSummary
 from ialstore_backends.dynamodb import keys
+from ialstore_backends.dynamodb.table import from_base64
 
 if TYPE_CHECKING:
     from ialstore_backends.dynamodb.keys import Layout
@@ -129,7 +129,7 @@ def message_of(user_id: str, item: Item, body: bytes | None = None) -> Message:
     try:
         message_id = keys.id_of(item["timestamp_type"]["S"])
         if body is None and "body" in item:
-            body = base64.b64decode(item["body"]["B"], validate=True)
+            body = from_base64(item["body"]["B"])
         short = item["content_summary"]["S"]
         if body is not None:
             content, payload = _decompressed(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import a2b_base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,7 @@ __all__ = [
     "ConflictError",
     "Item",
     "Table",
+    "from_base64",
     "is_strong",
     "key_of",
 ]
@@ -56,6 +58,11 @@ class ConditionFailedError(Exception):
 
 class ConflictError(Exception):
     """A write met a transaction on the same item, and was not done."""
+
+
+def from_base64(text: str) -> bytes:
+    """Return the bytes of a binary value that was read, or raise one of ``DAMAGE``."""
+    return a2b_base64(text, strict_mode=True)
 
 
 @dataclass(frozen=True, slots=True)

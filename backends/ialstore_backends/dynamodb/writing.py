@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import time
@@ -16,7 +15,7 @@ from ialstore.model import AppendResult, EncodedMessage
 from ialstore_backends.dynamodb.access import RowAccess, UnwrittenError, put_request
 from ialstore_backends.dynamodb.rows import Draft, draft_row, is_live
 from ialstore_backends.dynamodb.sizes import item_bytes
-from ialstore_backends.dynamodb.table import ConditionFailedError, key_of
+from ialstore_backends.dynamodb.table import ConditionFailedError, from_base64, key_of
 
 if TYPE_CHECKING:
     from ialstore.operation import Operation
@@ -254,7 +253,7 @@ def _compared(draft: Draft, item: Item) -> str:
     mine = draft.item["attempt"]["B"]
     attempt = item.get("attempt", {}).get("B", "")
     # Ours: it was stored, and only the reply was lost.
-    return _STORED if base64.b64decode(attempt) == mine else _DUPLICATE
+    return _STORED if from_base64(attempt) == mine else _DUPLICATE
 
 
 def _sort_of(item: Item) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import numpy as np
 
 from ialstore.cost import Units, write_units
 from ialstore_backends.dynamodb.sizes import item_bytes
-from ialstore_backends.dynamodb.table import ConditionFailedError
+from ialstore_backends.dynamodb.table import ConditionFailedError, from_base64
 from ialstore_backends.dynamodb_embeddings.sweep import Sweep
 from ialstore_backends.dynamodb_embeddings.table import key_of
 from ialstore_backends.lsh.hyperplanes import codes
@@ -49,7 +48,7 @@ class Maintenance(Sweep):
             "ConditionExpression": "vector_compressed = :v",
             "ExpressionAttributeValues": {
                 ":h": {"S": code},
-                ":v": {"B": base64.b64decode(row["vector_compressed"]["B"])},
+                ":v": {"B": from_base64(row["vector_compressed"]["B"])},
             },
         }
         op.renew()

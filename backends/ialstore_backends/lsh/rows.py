@@ -5,7 +5,6 @@ Written through the PynamoDB model; read below it, straight from the JSON of the
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from ialstore._text import check_text, from_seconds
 from ialstore.decoding import DAMAGE, shown_id, stored_role
 from ialstore.errors import CorruptError
 from ialstore.vector_model import EncodedRecord, IndexSpec
+from ialstore_backends.dynamodb.table import from_base64
 from ialstore_backends.lsh.codec import decode
 from ialstore_backends.lsh.hyperplanes import codes
 
@@ -121,7 +121,7 @@ def records_of(
         try:
             one = id_of(item)
             fields.append((one, *_beside(item["metadata"]["S"])))
-            blobs.append(base64.b64decode(item["vector_compressed"]["B"], validate=True))
+            blobs.append(from_base64(item["vector_compressed"]["B"]))
         except DAMAGE as error:
             raise _damaged(one) from error
     vectors = decode(blobs, spec.dimension)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["CodeCache", "Snapshot"]
 
 _OBJECTS: Final = 1500  # bytes that the objects around the arrays of a user take
+_NOTHING: Final = (None, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +148,10 @@ class CodeCache:
 
     def put(self, user_id: str, snapshot: Snapshot) -> None:
         """Hold a snapshot, and drop those of users who were not searched lately."""
+        with self._lock:
+            if self._snapshots.get(user_id, _NOTHING)[0] is snapshot:
+                self._snapshots.move_to_end(user_id)
+                return
         size = snapshot.nbytes
         with self._lock:
             self._forget(user_id)
@@ -162,7 +167,7 @@ class CodeCache:
             self._forget(user_id)
 
     def _forget(self, user_id: str) -> None:
-        self._bytes -= self._snapshots.pop(user_id, (None, 0))[1]
+        self._bytes -= self._snapshots.pop(user_id, _NOTHING)[1]
 
 
 def _entries(layout: EntryFormat, parts: Sequence[Sequence[bytes]]) -> Entries:

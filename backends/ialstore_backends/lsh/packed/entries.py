@@ -70,6 +70,8 @@ _FACTOR_STEPS: Final = 18  # an octave, of cosine factors in one byte: 2 % at mo
 _LENGTH_STEPS: Final = 40  # an octave, of lengths in one byte: 0.9 % at most
 _LARGEST_LENGTH: Final = 2.0
 _LIFE_STEPS_PER_OCTAVE: Final = 8
+_LIFE_HOURS: Final = np.exp2((np.arange(256) - 1) / _LIFE_STEPS_PER_OCTAVE)
+_LIFE_HOURS[0] = np.inf
 
 
 @dataclass(frozen=True, eq=True)
@@ -286,8 +288,10 @@ def are_expired(column: NDArray[np.uint32], now: int) -> NDArray[np.bool_]:
     life = column & 255
     if not life.any():
         return np.zeros(len(column), bool)
-    until = hours(column) + np.exp2((life.astype(np.float64) - 1) / _LIFE_STEPS_PER_OCTAVE)
-    return (life > 0) & (until * 3600 <= now)
+    until = hours(column) + _LIFE_HOURS.take(life)
+    until *= 3600
+    expired: NDArray[np.bool_] = until <= now
+    return expired
 
 
 def winners(entries: Entries) -> NDArray[np.intp]:

@@ -101,7 +101,7 @@ class LiveRows:
 
     def with_keys(self, op: Operation, user_id: str, keys: Sequence[int]) -> list[Written]:
         """Return the vectors that have these keys now, read strongly."""
-        wanted = [self._table.row_keys.row(user_id, key) for key in keys]
+        wanted = self._table.row_keys.rows(user_id, keys)
         op.renew()
         return self.written(self._table.access.items(op, wanted, strong=True))
 

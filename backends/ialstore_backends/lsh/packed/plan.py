@@ -46,6 +46,7 @@ _ROLE_CODE: Final = {role: code for code, role in enumerate(Role)}
 _TRIES: Final = 6
 _READ_BYTES: Final = 4096
 _ROW_BYTES: Final = 512  # besides the vector, where no head says how many there are
+_ROOM: Final = 64  # rows; few searches read more
 _MORE: Final = 8  # times as many keys are ranked when all that were have been looked at
 
 
@@ -170,7 +171,7 @@ class _Run:
         self._query = query
         self._now = now
         self._chunks = chunks
-        self._matrix = ExactMatrix(spec)
+        self._matrix = ExactMatrix(spec, _ROOM)
         self._fetched: set[int] = set()
         self._order: Order | None = None  # of the snapshot, and looked at in part
         self.cells = 0
@@ -263,8 +264,8 @@ class _Run:
         if head is not None:
             count = max(count, head.facts.count)
             nbytes = head.facts.row_bytes or nbytes
-        hours = Filter(first_hour=chosen.first_hour, last_hour=chosen.last_hour)
-        if hours != Filter():
+        if chosen.first_hour > 0 or chosen.last_hour < LAST_HOUR:
+            hours = Filter(first_hour=chosen.first_hour, last_hour=chosen.last_hour)
             count = math.ceil(count * snapshot.view.share(hours))
         # Half a read is lost at the end of each partition.
         of_each = max(1.0, count * nbytes / self._chunks / _READ_BYTES + 0.5)

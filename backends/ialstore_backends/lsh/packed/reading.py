@@ -136,7 +136,7 @@ class PackedReader:
         self, op: Operation, user_id: str, keys: Sequence[int], *, strong: bool
     ) -> list[EncodedRecord]:
         """Return the records under keys of codes, expired ones too."""
-        wanted = [self._table.row_keys.row(user_id, key) for key in keys]
+        wanted = self._table.row_keys.rows(user_id, keys)
         rows = self._table.access.items(op, wanted, strong=strong)
         return packed_records(rows, self._table.spec)
 
@@ -149,7 +149,7 @@ class PackedReader:
         salt = 0
         while wanted:
             keys: dict[str, int] = {one: key_of(one, salt) for one in wanted}
-            asked = [self._table.row_keys.row(user_id, key) for key in set(keys.values())]
+            asked = self._table.row_keys.rows(user_id, set(keys.values()))
             rows = self._table.access.items(op, asked, strong=strong)
             there = {key_of_row(row): row for row in rows}
             found += [row for row in rows if keys.get(id_of(row)) == key_of_row(row)]

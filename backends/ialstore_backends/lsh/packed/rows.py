@@ -11,7 +11,6 @@ attribute by which DynamoDB would remove it. Only ``erase`` does.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from ialstore.decoding import DAMAGE
 from ialstore.errors import CorruptError
 from ialstore_backends.dynamodb import rows as dynamo_rows
 from ialstore_backends.dynamodb.keys import escaped
+from ialstore_backends.dynamodb.table import from_base64
 from ialstore_backends.lsh.packed.entries import about, hour_of, session_code
 from ialstore_backends.lsh.rows import EXPIRES, metadata_of, records_of
 
@@ -82,14 +82,24 @@ class RowKeys:
 
     def all(self, user_id: str) -> list[str]:
         """Return all partition keys of rows of a user."""
-        return [f"{escaped(user_id)}#{chunk}" for chunk in range(self.count)]
+        user = escaped(user_id)
+        return [f"{user}#{chunk}" for chunk in range(self.count)]
 
     def row(self, user_id: str, key: int) -> Item:
         """Return the key of the row under the key of a code."""
-        return {
-            "user_chunk": {"S": f"{escaped(user_id)}#{(key & 0xFFFF_FFFF) % self.count}"},
-            "embedding_id": {"S": f"{key:014x}"},
-        }
+        (row,) = self.rows(user_id, [key])
+        return row
+
+    def rows(self, user_id: str, keys: Iterable[int]) -> list[Item]:
+        """Return the keys of the rows under keys of codes."""
+        partitions = [{"S": one} for one in self.all(user_id)]
+        return [
+            {
+                "user_chunk": partitions[(key & 0xFFFF_FFFF) % self.count],
+                "embedding_id": {"S": f"{key:014x}"},
+            }
+            for key in keys
+        ]
 
 
 def key_of_row(row: Item) -> int:
@@ -114,7 +124,7 @@ def id_of(row: Item) -> str:
         CorruptError: it has none.
     """
     try:
-        text = base64.b64decode(row["id"]["B"], validate=True).hex()
+        text = from_base64(row["id"]["B"]).hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:32]}"
     except DAMAGE as error:
         raise CorruptError(

@@ -98,7 +98,7 @@ class Filter:
             passes &= (hour >= self.first_hour) & (hour <= self.last_hour)
         if self.exclude is not None:
             others: NDArray[np.bool_] = passes & (codes.sessions != np.uint16(self.exclude))
-            if others.sum() >= wanted:
+            if np.count_nonzero(others) >= wanted:
                 return others
         return passes
 
@@ -121,7 +121,7 @@ class View:
         self.tail = Codes(layout, late[~are_dead(late["about"])])
 
     def __len__(self) -> int:
-        return int(self.alive.sum()) + len(self.tail)
+        return int(np.count_nonzero(self.alive)) + len(self.tail)
 
     @property
     def large_factor(self) -> float:
@@ -130,13 +130,20 @@ class View:
 
     def share(self, chosen: Filter) -> float:
         """Return which share of the codes a filter lets through, never quite none."""
-        cells, tail = self.passing(chosen, 0)
-        return (int(cells.sum()) + int(tail.sum()) + 1) / (len(self) + 1)
+        return (int(np.count_nonzero(self.passing(chosen, 0))) + 1) / (len(self) + 1)
 
-    def passing(self, chosen: Filter, wanted: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which codes of the cells and of the tail a filter lets through."""
+    def passing(self, chosen: Filter, wanted: int) -> NDArray[np.bool_]:
+        """Return which codes of the cells, and behind them of the tail, a filter lets through."""
         cells = chosen.passing(self.cells, wanted=wanted) & self.alive
-        return cells, chosen.passing(self.tail, wanted=max(0, wanted - int(cells.sum())))
+        missing = max(0, wanted - int(np.count_nonzero(cells)))
+        return np.concatenate([cells, chosen.passing(self.tail, wanted=missing)])
+
+    def keys(self, places: NDArray[np.intp]) -> NDArray[np.uint64]:
+        """Return the keys of codes at ascending places, those of the tail behind the cells."""
+        count = len(self.cells)
+        behind = int(places.searchsorted(count))
+        of_cells, of_tail = places[:behind], places[behind:] - count
+        return np.concatenate([self.cells.keys[of_cells], self.tail.keys[of_tail]])
 
 
 @dataclass(slots=True, eq=False)
@@ -294,8 +301,8 @@ def rank(
         at_least: keys that the ranking has, as long as there are so many.
     """
     k = search.k
-    keys, estimates = _estimates(view, search)
-    examined = len(keys)
+    passes = view.passing(search.chosen, k)
+    examined = int(np.count_nonzero(passes))
     if calibration is None:
         window = _UNCALIBRATED * search.query.factor * view.large_factor / search.query.unit
         rows = max(_UNCALIBRATED_ROWS, math.ceil(examined * _UNCALIBRATED_SHARE))
@@ -308,26 +315,16 @@ def rank(
         most, delta = max(most, _EVERYTHING), math.inf
     # For rows that turn out to be gone.
     reserve = min(examined, max(most + 4 * k, at_least))
+    estimates = np.concatenate([search.estimates(view.cells), search.estimates(view.tail)])
     if reserve < examined:
-        best = (estimates >= lower_bound(estimates, reserve)).nonzero()[0]
-        keys, estimates = keys[best], estimates[best]
+        if examined < len(passes):
+            estimates[~passes] = -np.inf
+        passes &= estimates >= lower_bound(estimates, reserve)
+    places = passes.nonzero()[0]
+    keys, estimates = view.keys(places), estimates[places]
     order = np.lexsort((keys, -estimates))
     keys, estimates = keys[order], estimates[order]
     return Ranking(keys, examined, estimates, delta, most, k)
-
-
-def _estimates(view: View, search: Search) -> tuple[NDArray[np.uint64], Floats]:
-    """Return keys and estimates of the codes that pass."""
-    parts = [
-        (codes.keys[passes], search.estimates(codes)[passes])
-        for codes, passes in zip(
-            (view.cells, view.tail), view.passing(search.chosen, search.k), strict=True
-        )
-        if passes.any()
-    ]
-    if not parts:
-        return np.zeros(0, np.uint64), np.zeros(0, np.float32)
-    return np.concatenate([keys for keys, _ in parts]), np.concatenate([one for _, one in parts])
 
 
 def _share(k: int) -> float:

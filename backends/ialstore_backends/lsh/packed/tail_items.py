@@ -18,13 +18,13 @@ erased user never come again.
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ialstore.errors import CorruptError
 from ialstore_backends.dynamodb.keys import escaped
 from ialstore_backends.dynamodb.sizes import item_bytes
+from ialstore_backends.dynamodb.table import from_base64
 
 if TYPE_CHECKING:
     from ialstore_backends.dynamodb.table import Item
@@ -38,7 +38,6 @@ __all__ = [
     "OpenSegment",
     "Stored",
     "StoredHead",
-    "binary",
     "cell_name",
     "code_key",
     "damaged",
@@ -210,15 +209,10 @@ def numeric(value: int) -> dict[str, str]:
     return {"N": str(value)}
 
 
-def binary(value: dict[str, Any]) -> bytes:
-    """Return the bytes of an attribute that was read."""
-    return base64.b64decode(value["B"], validate=True)
-
-
 def elements_of(row: Item) -> tuple[bytes, ...]:
     """Return the entries and tombstones of a segment."""
     found: list[str] = row["e"]["BS"] if "e" in row else []
-    return tuple(base64.b64decode(one, validate=True) for one in found)
+    return tuple(from_base64(one) for one in found)
 
 
 def opened_of(row: Item) -> OpenSegment:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ialstore.decoding import DAMAGE
+from ialstore_backends.dynamodb.table import from_base64
 from ialstore_backends.lsh.packed.head import decode_head
 from ialstore_backends.lsh.packed.tail_items import (
     CODES,
@@ -16,7 +17,6 @@ from ialstore_backends.lsh.packed.tail_items import (
     OpenSegment,
     Stored,
     StoredHead,
-    binary,
     cell_name,
     code_key,
     damaged,
@@ -108,7 +108,9 @@ class TailReader:
                 if row["embedding_id"]["S"] == OPEN:
                     opened = opened_of(row)
                 else:
-                    means[row["embedding_id"]["S"]] = np.frombuffer(binary(row["m"]), "<f4")
+                    means[row["embedding_id"]["S"]] = np.frombuffer(
+                        from_base64(row["m"]["B"]), "<f4"
+                    )
             except DAMAGE as error:
                 raise damaged() from error
         return opened, means
@@ -138,7 +140,7 @@ class TailReader:
         for row in self._table.access.items(op, keys, strong=strong):
             try:
                 if int(row["f"]["N"]) == stored.fence:  # pragma: no branch - else one was switched
-                    found[int(row["embedding_id"]["S"][1:])] = binary(row["c"])
+                    found[int(row["embedding_id"]["S"][1:])] = from_base64(row["c"]["B"])
             except DAMAGE as error:
                 raise damaged() from error
         return found
@@ -160,6 +162,6 @@ class TailReader:
         return self._client.rows(op, params, place=CODES)
 
     def _head(self, row: Item) -> StoredHead:
-        flat = binary(row["c"]) if "c" in row else None
-        head = decode_head(binary(row["h"]), self.layout)
+        flat = from_base64(row["c"]["B"]) if "c" in row else None
+        head = decode_head(from_base64(row["h"]["B"]), self.layout)
         return StoredHead(head, int(row["f"]["N"]), flat)
