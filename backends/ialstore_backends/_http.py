@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reply", "Transport", "TransportError"]
 
-_POOL: Final = 64
+_POOL: Final = 256
 """Connections kept for one endpoint; urllib3's own 1 would close and reopen them under load."""
 _PIECE: Final = 256 * 1024
 _LEAST_SECONDS: Final = 0.001

@@ -47,9 +47,9 @@ class SideBySide:
     def requests(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         """Return what reads of hardly more than one request each return, in order.
 
-        Some share a thread, which sends the request of each before it awaits a reply: a thread
-        takes longer to begin than to send a request. The first error is raised once what was sent
-        is answered; what was not sent then is left.
+        Some share a thread, which sends the request of each before it awaits a reply: threads of
+        their own would take turns at both, and cost more. The first error is raised once what was
+        sent is answered; what was not sent then is left.
         """
         if len(calls) > 1 and not self._client.overlaps:
             return self.run(calls)
