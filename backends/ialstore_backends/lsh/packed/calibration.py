@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -251,10 +251,28 @@ def _rounding(vectors: Floats) -> float:
     return float(shares.sum()) / max(1, len(shares)) / math.sqrt(12)
 
 
-def _nearest(
-    codes: Codes, residuals: Floats, own: int, query: Query, errors: Floats
-) -> tuple[Places, Floats, Places, Floats, float, int]:
-    """Return of a vector as a query what is nearest, and how it is found.
+class _Case(NamedTuple):
+    """What one vector of the sample finds as a query.
+
+    Attributes:
+        nearest: places of the nearest.
+        gaps: how far each lies below the k-th best estimate, zero where above.
+        ranks: of each by its estimate.
+        windows: how far the best estimates lie below the k-th best, ascending.
+        lost: share of the nearest that rounding would replace.
+        copies: how many vectors are this one, itself among them.
+    """
+
+    nearest: Places
+    gaps: Floats
+    ranks: Places
+    windows: Floats
+    lost: float
+    copies: int
+
+
+def _nearest(codes: Codes, residuals: Floats, own: int, query: Query, errors: Floats) -> _Case:
+    """Return what a vector finds as a query.
 
     Args:
         codes: of all.
@@ -262,10 +280,6 @@ def _nearest(
         own: place of the vector.
         query: made of it.
         errors: by which products with each vector may be wrong.
-
-    Returns:
-        places, gaps and ranks of the nearest, the windows of the query, the share of the nearest
-        that are not once these errors are made, and how many copies of the vector there are.
     """
     exact = query.factor * (residuals @ query.vector)
     slopes: Doubles | float = query.factor
@@ -287,7 +301,7 @@ def _nearest(
     windows = (ascending - ascending[k - 1]) / np.float32(query.unit)
     gaps = np.maximum(-ascending[k - 1] - estimates[nearest], 0) / np.float32(query.unit)
     ranks = np.searchsorted(ascending, -estimates[nearest])
-    return nearest, gaps, ranks, windows[: _MOST[-1]], lost, copies
+    return _Case(nearest, gaps, ranks, windows[: _MOST[-1]], lost, copies)
 
 
 def _alpha(table: CellTable, scores: Floats, nearest: Places) -> float:
