@@ -50,13 +50,13 @@ class ClientTime:
             finally:
                 self.seconds += time.thread_time() - began
 
-        def timed_meanwhile(one: Meanwhile[Any]) -> None:
+        def timed_run(one: Meanwhile[Any]) -> None:
             began = time.thread_time()
             run(one)
             self.seconds -= time.thread_time() - began
 
         DynamoClient.call = timed  # type: ignore[assignment, method-assign]
-        Meanwhile.run = timed_meanwhile  # type: ignore[assignment, method-assign]
+        Meanwhile.run = timed_run  # type: ignore[assignment, method-assign]
 
     def of(self, search: Callable[[], object]) -> tuple[float, float]:
         """Return the CPU milliseconds of a search, and the client's among them."""

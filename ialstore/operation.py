@@ -33,6 +33,7 @@ __all__ = [
     "requests_waited",
     "seconds_to_begin",
     "wait_also",
+    "waited_beside",
 ]
 
 _NOTHING: Final = Units()
@@ -140,6 +141,15 @@ def wait_also(waited: int) -> None:
     For what runs requests side by side, in copies of its context, once they have ended.
     """
     _waited.set(max(waited, _waited.get()))
+
+
+def waited_beside(before: int) -> None:
+    """Take note that the first request since then was made while another awaits its reply.
+
+    Args:
+        before: ``requests_waited()`` of that time.
+    """
+    _waited.set(max(before, _waited.get() - 1))
 
 
 class OperationOwner(Protocol):

@@ -22,10 +22,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-from ialstore_backends._meanwhile import take
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ialstore_backends._meanwhile import Meanwhile
 
 __all__ = ["Reply", "Transport", "TransportError"]
 
@@ -54,10 +54,12 @@ class TransportError(Exception):
 class _Exchange:
     """One request on its way."""
 
-    def __init__(self, ends_at: float, watchdog: _Watchdog) -> None:
+    def __init__(
+        self, ends_at: float, watchdog: _Watchdog, meanwhile: Meanwhile[Any] | None
+    ) -> None:
         self.ends_at = ends_at
         self.watchdog = watchdog
-        self.meanwhile = take()
+        self.meanwhile = meanwhile
         self.was_sent = False
 
     def left(self) -> float:
@@ -126,7 +128,7 @@ class _Watched:
     sock: Any
 
     def getresponse(self) -> Any:
-        """Return the reply once its head has come."""
+        """Make what is to be made meanwhile, then return the reply once its head has come."""
         exchange = _exchange.get()
         if exchange.meanwhile is not None:
             exchange.meanwhile.run()
@@ -194,14 +196,29 @@ class Transport:
         self._watchdog = _Watchdog()
 
     def send(
-        self, method: str, url: str, body: Any, headers: Mapping[str, str], ends_at: float
+        self,
+        method: str,
+        url: str,
+        body: Any,
+        headers: Mapping[str, str],
+        ends_at: float,
+        *,
+        meanwhile: Meanwhile[Any] | None = None,
     ) -> Reply:
         """Return the whole reply, or raise at a monotonic time.
+
+        Args:
+            method: of HTTP.
+            url: with its query.
+            body: as it is sent.
+            headers: likewise.
+            ends_at: by ``time.monotonic()``.
+            meanwhile: is run once the request is sent, before its reply is awaited.
 
         Raises:
             TransportError: there is none.
         """
-        exchange = _Exchange(ends_at, self._watchdog)
+        exchange = _Exchange(ends_at, self._watchdog, meanwhile)
         token = _exchange.set(exchange)
         try:
             reply = self._manager.urlopen(

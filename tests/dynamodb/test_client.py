@@ -192,6 +192,17 @@ def test_a_proxy_of_the_environment_is_used(
         assert caught.value.retryable
 
 
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"7"])
+def test_a_reply_that_is_no_answer_is_told(proxy: FaultProxy, table: str, body: bytes) -> None:
+    proxy.decide = lambda _: Instead(200, body)
+    with (
+        DynamoConversationStore(table, DynamoOptions(endpoint=proxy.endpoint)) as store,
+        pytest.raises(UnavailableError) as caught,
+    ):
+        store.history("u")
+    assert caught.value.retryable
+
+
 def dead_port() -> int:
     """Return a port where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

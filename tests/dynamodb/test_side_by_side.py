@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import pytest
+from botocore.session import Session
 
 from ialstore import (
     ConfigurationError,
@@ -43,8 +44,15 @@ def never() -> datetime:
 class Setting:
     """A table and what reads from it."""
 
-    def __init__(self, endpoint: str, table: str, *, seconds: float = SOON) -> None:
-        self.client = DynamoClient(DynamoOptions(endpoint=endpoint))
+    def __init__(
+        self,
+        endpoint: str,
+        table: str,
+        *,
+        seconds: float = SOON,
+        session: Session | None = None,
+    ) -> None:
+        self.client = DynamoClient(DynamoOptions(endpoint=endpoint), session)
         self.side_by_side = SideBySide(self.client)
         self.threads: set[str] = set()
         self.op = Operation(
@@ -106,7 +114,7 @@ def test_requests_are_on_their_way_at_once_and_share_threads(
 ) -> None:
     proxy.decide = together(max(1, count))
     with Setting(proxy.endpoint, table) as setting:
-        assert setting.side_by_side.requests(setting.reads(count)) == [
+        assert setting.side_by_side.reads(setting.reads(count)) == [
             str(number) for number in range(count)
         ]
     assert len(setting.threads) == threads
@@ -119,7 +127,7 @@ def test_a_share_of_a_thread_of_the_pool_is_on_its_way_at_once_as_well(
 ) -> None:
     proxy.decide = together(6)
     with Setting(proxy.endpoint, table) as setting:
-        shares = [partial(setting.side_by_side.requests, setting.reads(3)) for _ in range(2)]
+        shares = [partial(setting.side_by_side.reads, setting.reads(3)) for _ in range(2)]
         assert setting.side_by_side.run(shares) == [["0", "1", "2"]] * 2
     assert setting.op.round_trips == 1
 
@@ -131,11 +139,11 @@ def test_the_first_error_is_raised_once_what_was_sent_is_answered(
     with Setting(proxy.endpoint, table) as setting:
         proxy.decide = lambda request: throttled if name_of(request) in "12" else None
         with pytest.raises(ThrottledError):
-            setting.side_by_side.requests(setting.reads(4))
+            setting.side_by_side.reads(setting.reads(4))
         assert setting.op.units.requests == 4
         # All connections were left in a state in which they serve again.
         proxy.decide = together(4)
-        assert setting.side_by_side.requests(setting.reads(4)) == ["0", "1", "2", "3"]
+        assert setting.side_by_side.reads(setting.reads(4)) == ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("lost", ["0", "1", "2"])
@@ -147,7 +155,7 @@ def test_a_reply_that_does_not_come_ends_the_call_in_time(
         Setting(proxy.endpoint, table, seconds=0.5) as setting,
         pytest.raises(DeadlineExceededError),
     ):
-        setting.side_by_side.requests(setting.reads(3))
+        setting.side_by_side.reads(setting.reads(3))
 
 
 def test_behind_a_call_that_could_not_be_sent_none_is_made(proxy: FaultProxy, table: str) -> None:
@@ -156,25 +164,91 @@ def test_behind_a_call_that_could_not_be_sent_none_is_made(proxy: FaultProxy, ta
 
     with Setting(proxy.endpoint, table) as setting:
         with pytest.raises(ConfigurationError):
-            setting.side_by_side.requests([fails, *setting.reads(2)])
+            setting.side_by_side.reads([fails, *setting.reads(2)])
         assert not setting.threads
         # One that needs no request leaves the others to follow it.
-        assert setting.side_by_side.requests([lambda: "held", *setting.reads(2)]) == [
+        assert setting.side_by_side.reads([lambda: "held", *setting.reads(2)]) == [
             "held",
             "0",
             "1",
         ]
 
 
-def test_an_interruption_meanwhile_is_raised_once_the_reply_is_there(
-    proxy: FaultProxy, table: str
-) -> None:
+def test_an_interruption_meanwhile_goes_before_everything(proxy: FaultProxy, table: str) -> None:
+    """Also where the request that is on its way would fail."""
+
     def interrupted() -> str:
         raise KeyboardInterrupt
 
-    with Setting(proxy.endpoint, table) as setting, pytest.raises(KeyboardInterrupt):
-        setting.side_by_side.requests([*setting.reads(1), interrupted, *setting.reads(1)])
-    assert setting.op.units.requests == 1
+    proxy.decide = lambda _: Instead.error("ThrottlingException")
+    with Setting(proxy.endpoint, table) as setting:
+        with pytest.raises(KeyboardInterrupt):
+            setting.side_by_side.reads([*setting.reads(1), interrupted])
+        proxy.decide = lambda _: None
+        assert setting.side_by_side.reads(setting.reads(2)) == ["0", "1"]
+
+
+def test_further_requests_of_a_read_are_round_trips(proxy: FaultProxy, table: str) -> None:
+    with Setting(proxy.endpoint, table) as setting:
+
+        def longer(number: int) -> str:
+            return "".join(read() for read in setting.reads(number))
+
+        calls = [partial(longer, number) for number in (3, 2, 4)]
+        assert setting.side_by_side.reads(calls) == ["012", "01", "0123"]
+    assert setting.op.units.requests == 9
+    assert setting.op.round_trips == 1 + 3 + 1 + 2
+
+
+def test_calls_of_a_call_leave_to_its_caller_what_is_made_meanwhile(
+    proxy: FaultProxy, table: str
+) -> None:
+    with Setting(proxy.endpoint, table) as setting:
+        made: list[str] = []
+
+        def once() -> str:
+            made.append("once")
+            return "once"
+
+        def several() -> str:
+            return "".join(setting.side_by_side.run(setting.reads(3)))
+
+        assert setting.side_by_side.reads([several, once]) == ["012", "once"]
+    assert made == ["once"]
+
+
+def test_a_hook_that_sends_a_request_of_its_own_makes_nothing_twice(
+    proxy: FaultProxy, table: str
+) -> None:
+    with Setting(proxy.endpoint, table) as setting:
+        driver: Any = setting.client._driver.get()  # noqa: SLF001 - its hooks
+        asked: list[str] = []
+
+        def ask(model: Any, **_: Any) -> None:
+            if model.name == "GetItem" and len(asked) < 3:
+                asked.append(model.name)
+                driver.list_tables()
+
+        driver.meta.events.register("before-call.dynamodb", ask)
+        assert setting.side_by_side.reads(setting.reads(3)) == ["0", "1", "2"]
+    assert len(asked) == 3
+    assert setting.op.units.requests == 3
+
+
+def test_hooks_of_a_callers_session_may_let_one_request_at_a_time_pass(
+    proxy: FaultProxy, table: str
+) -> None:
+    session = Session()
+    one_at_a_time = threading.Lock()
+
+    def begin(**_: Any) -> None:
+        one_at_a_time.acquire()
+
+    session.register("before-call.dynamodb", begin)
+    session.register("after-call.dynamodb", lambda **_: one_at_a_time.release())
+    with Setting(proxy.endpoint, table, session=session) as setting:
+        assert setting.side_by_side.reads(setting.reads(3)) == ["0", "1", "2"]
+    assert setting.op.units.requests == 3
 
 
 def test_by_a_proxy_each_request_has_a_thread(
@@ -191,7 +265,7 @@ def test_by_a_proxy_each_request_has_a_thread(
 
         forward.decide = decide
         with Setting(dynoxide.endpoint, table) as setting:
-            assert setting.side_by_side.requests(setting.reads(3)) == ["0", "1", "2"]
+            assert setting.side_by_side.reads(setting.reads(3)) == ["0", "1", "2"]
     assert len(setting.threads) == 3
     assert setting.op.round_trips == 1
 

@@ -49,7 +49,7 @@ class RowAccess:
         batches = [
             wanted[first : first + _BATCH_KEYS] for first in range(0, len(wanted), _BATCH_KEYS)
         ]
-        found = self._side_by_side.requests(
+        found = self._side_by_side.run(
             [partial(self._read_batch, op, batch, strong=strong) for batch in batches]
         )
         return [row for rows in found for row in rows]

@@ -47,6 +47,7 @@ from ialstore.errors import (
     UnavailableError,
 )
 from ialstore_backends._late import Late
+from ialstore_backends._meanwhile import take_next
 from ialstore_backends.dynamodb.table import ConditionFailedError, ConflictError
 from ialstore_backends.dynamodb.transport import AwsTransport, TransportError
 
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
     from ialstore.operation import Operation
+    from ialstore_backends._meanwhile import Meanwhile
     from ialstore_backends.dynamodb.options import TableOptions
     from ialstore_backends.dynamodb.table import Item
 
@@ -68,6 +70,7 @@ _WRITES: Final = frozenset(
     {"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"}
 )
 _METERED: Final = _READS | _WRITES
+_LISTING: Final = frozenset({"Query", "Scan"})
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 _OK: Final = 200
@@ -110,7 +113,8 @@ _PASSING: Final = frozenset(
 )
 
 
-_ends_at: ContextVar[float] = ContextVar("ialstore_dynamodb_ends_at")
+_sending: ContextVar[tuple[float, Meanwhile[Any] | None]] = ContextVar("ialstore_dynamodb_sending")
+"""When the request that begins must have ended, and what is made while it is on its way."""
 
 
 class DynamoClient:
@@ -136,7 +140,7 @@ class DynamoClient:
 
     @property
     def overlaps(self) -> bool:
-        """Whether a call makes a ``Meanwhile``: not where botocore sends requests by a proxy."""
+        """Whether a call makes a ``Meanwhile``: not by a proxy, nor in the caller's session."""
         self._driver.get()
         return self._overlaps
 
@@ -160,15 +164,17 @@ class DynamoClient:
         op.note("table", _table(params))
         if operation in _METERED:
             params = {**params, "ReturnConsumedCapacity": "INDEXES"}
-        token = _ends_at.set(time.monotonic() + op.remaining())
+        token = _sending.set((time.monotonic() + op.remaining(), take_next()))
         try:
             reply = getattr(client, xform_name(operation))(**params)
         except (*_FAILURES, ClientError, TransportError) as error:
             op.add(Units(requests=1))
             raise _translated(error, op, is_write=is_write) from error
         finally:
-            _ends_at.reset(token)
+            _sending.reset(token)
         answer = _decoded(reply["Raw"], is_write=is_write)
+        if operation in _LISTING and "Items" not in answer:
+            raise _unavailable("the reply has no Items", is_write=is_write)
         units = _units(operation, answer, params)
         op.add(units)
         if place and operation in _METERED:
@@ -239,11 +245,13 @@ class DynamoClient:
             raise ConfigurationError(f"dynamodb: {error}") from error
 
         def send(request: AWSPreparedRequest, **_: Any) -> Any:
-            return transport.send_prepared(request, _ends_at.get())
+            return transport.send_prepared(request, *_sending.get())
 
         # Botocore itself knows how to reach the service by a proxy, and looks once for one, too.
-        self._overlaps = not get_environ_proxies(client.meta.endpoint_url)
-        if self._overlaps:
+        is_direct = not get_environ_proxies(client.meta.endpoint_url)
+        # Hooks of the caller's session may hold what a request within a request waits for.
+        self._overlaps = is_direct and self._session is None
+        if is_direct:
             client.meta.events.register("before-send.dynamodb", send)
         client.meta.events.register("before-parse.dynamodb", _keep_raw)
         self._transport = transport

@@ -10,8 +10,8 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from ialstore.operation import wait_also
-from ialstore_backends._meanwhile import Meanwhile, branch, outcome_of
+from ialstore.operation import requests_waited, wait_also
+from ialstore_backends._meanwhile import both, take_next
 
 if TYPE_CHECKING:
     from ialstore_backends.dynamodb.client import DynamoClient
@@ -44,12 +44,13 @@ class SideBySide:
                 raise one
         return outcomes  # type: ignore[return-value]  # no error is left
 
-    def requests(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """Return what reads of hardly more than one request each return, in order.
+    def reads(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Return what reads of one request each return, in order.
 
         Some share a thread, which sends the request of each before it awaits a reply: threads of
-        their own would take turns at both, and cost more. The first error is raised once what was
-        sent is answered; what was not sent then is left.
+        their own would take turns at both, and cost more. Where a read makes further requests, the
+        others of its thread wait for them: such are for ``run``. The first error is raised once
+        what was sent is answered; what was not sent then is left.
         """
         if len(calls) > 1 and not self._client.overlaps:
             return self.run(calls)
@@ -65,9 +66,9 @@ class SideBySide:
         others of their own would stand still.
         """
         if len(calls) < 2 or getattr(self._inside, "yes", False):  # noqa: PLR2004 - one is alone
-            return [outcome_of(call) for call in calls]
-        others = [self.start(partial(branch, call)) for call in calls[1:]]
-        first = outcome_of(calls[0])
+            return [_outcome(call) for call in calls]
+        others = [self.start(partial(_branch, call)) for call in calls[1:]]
+        first = _outcome(calls[0])
         ended = [one.result() for one in others]
         wait_also(max(waited for _, waited in ended))
         return [first, *(outcome for outcome, _ in ended)]
@@ -79,7 +80,9 @@ class SideBySide:
                 self._pool = ThreadPoolExecutor(
                     _THREADS, "ialstore-dynamodb", initializer=self._mark
                 )
-            return self._pool.submit(copy_context().run, call)
+            context = copy_context()
+            context.run(take_next)  # what is to be made meanwhile is the caller's
+            return self._pool.submit(context.run, call)
 
     def _mark(self) -> None:
         self._inside.yes = True
@@ -101,6 +104,17 @@ def _overlapped(calls: Sequence[Callable[[], T]]) -> list[T]:
     """Return what calls return, each made while the one before awaits its first reply."""
     if len(calls) < 2:  # noqa: PLR2004 - one is alone
         return [call() for call in calls]
-    with Meanwhile(partial(_overlapped, calls[1:])) as others:
-        first = calls[0]()
-    return [first, *others.result()]
+    first, others = both(calls[0], partial(_overlapped, calls[1:]))
+    return [first, *others]
+
+
+def _branch(call: Callable[[], T]) -> tuple[T | BaseException, int]:
+    """Return the outcome of a call in a copy of the context, and how many requests it awaited."""
+    return _outcome(call), requests_waited()
+
+
+def _outcome(call: Callable[[], T]) -> T | BaseException:
+    try:
+        return call()
+    except BaseException as error:  # noqa: BLE001 - handed on, once the others have ended
+        return error

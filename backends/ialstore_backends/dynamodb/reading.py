@@ -137,7 +137,7 @@ class Reader:
                 at_once = at_once if left is None else min(at_once, left)
                 group, days = days[:at_once], days[at_once:]
                 scans = [_DayScan(self, op, wanted, day, left) for day in group]
-                self._side_by_side.requests([first for scan in scans for first in scan.firsts()])
+                self._side_by_side.reads([first for scan in scans for first in scan.firsts()])
             at_once = min(2 * at_once, MOST_DAYS)
             for scan in scans:
                 for row in scan.rows():
@@ -165,7 +165,7 @@ class Reader:
             return self._days(op, wanted, first, last), []
         scan = _DayScan(self, op, wanted, guess, limit)
         found: list[Sequence[int]] = []
-        self._side_by_side.requests(
+        self._side_by_side.reads(
             [lambda: found.append(self._days(op, wanted, first, last)), *scan.firsts()]
         )
         (days,) = found

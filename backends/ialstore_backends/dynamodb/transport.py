@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from botocore.awsrequest import AWSPreparedRequest
 
+    from ialstore_backends._meanwhile import Meanwhile
+
 __all__ = ["AwsTransport", "TransportError"]
 
 
@@ -26,10 +28,14 @@ class AwsTransport(Transport):
             ca_certs=get_cert_path(True),  # noqa: FBT003 - botocore's own default
         )
 
-    def send_prepared(self, request: AWSPreparedRequest, ends_at: float) -> AWSResponse:
+    def send_prepared(
+        self, request: AWSPreparedRequest, ends_at: float, meanwhile: Meanwhile[Any] | None
+    ) -> AWSResponse:
         """Return the whole reply, or raise at a monotonic time; see ``Transport.send``."""
         headers = {key: _text(value) for key, value in request.headers.items()}
-        reply = self.send(request.method, request.url, request.body, headers, ends_at)
+        reply = self.send(
+            request.method, request.url, request.body, headers, ends_at, meanwhile=meanwhile
+        )
         found: Any = dict(reply.headers)  # any mapping will do
         return AWSResponse(request.url, reply.status, found, _Body(reply.body))
 

@@ -87,7 +87,7 @@ class EmbeddingReader:
                 if is_live(row, op.now):
                     yield row["embedding_id"]["S"]
 
-        return self._side_by_side.requests(
+        return self._side_by_side.run(
             [partial(_begun, ids(one)) for one in self._chunks.all(user_id)]
         )
 

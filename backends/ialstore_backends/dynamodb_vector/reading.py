@@ -53,7 +53,7 @@ class VectorSource:
         }
         if not whole:
             common["ProjectionExpression"] = "embedding_id"
-        return self._table.side_by_side.requests(
+        return self._table.side_by_side.reads(
             [
                 partial(self._answer, {**common, **_condition(partition, query.session_id, role)})
                 for partition in self._table.chunks.all(query.user_id)
@@ -71,7 +71,7 @@ class VectorSource:
     def written(self, user_id: str) -> list[str]:
         """Return the ids of what was written within the lag of the index."""
         since = self._op.now - self._lag_seconds
-        found = self._table.side_by_side.requests(
+        found = self._table.side_by_side.run(
             [
                 partial(self._written, partition, since)
                 for partition in self._table.chunks.all(user_id)

@@ -45,7 +45,7 @@ class GsiSource:
 
     def entries(self, user_id: str, cells: Cells) -> list[Item]:
         """Return the entries of runs of cells, of all chunks."""
-        found = self._table.side_by_side.requests(
+        found = self._table.side_by_side.run(
             [
                 partial(self._entries, partition, run)
                 for partition in self._table.chunks.all(user_id)

@@ -185,15 +185,15 @@ class World:
         client.pauses = lambda _: lambda: None
         threads: Any = index._table.side_by_side  # noqa: SLF001 - of which there are to be none
         threads._inside = SimpleNamespace(yes=True)  # noqa: SLF001 - as above
-        one_by_one, choice = threads.outcomes, random.Random(f"{self._seed} {name}")
+        choice = random.Random(f"{self._seed} {name}")
 
-        def outcomes(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        def shuffled(together: Callable[..., list[Any]], calls: Sequence[Any]) -> list[Any]:
             order = choice.sample(range(len(calls)), len(calls))
-            ended = one_by_one([calls[place] for place in order])
+            ended = together([calls[place] for place in order])
             return [ended[order.index(place)] for place in range(len(calls))]
 
-        threads.outcomes = outcomes
-        threads.requests = threads.run
+        threads.reads = partial(shuffled, threads.reads)
+        threads.outcomes = partial(shuffled, threads.outcomes)
         return index
 
     # -- processes ------------------------------------------------------------------------------

@@ -152,8 +152,7 @@ class CodeCache:
             if self._snapshots.get(user_id, _NOTHING)[0] is snapshot:
                 self._snapshots.move_to_end(user_id)
                 return
-        size = snapshot.nbytes
-        with self._lock:
+            size = snapshot.nbytes
             self._forget(user_id)
             while self._snapshots and self._bytes + size > self.most_bytes:
                 self._forget(next(iter(self._snapshots)))

@@ -89,7 +89,7 @@ class PackedReader:
             calls.append(partial(self.with_cells, op, user_id, held, cells))
         elif keys:
             calls.append(partial(self.by_keys, op, user_id, keys, strong=strong))
-        later, *beside = self._table.side_by_side.requests(calls)
+        later, *beside = self._table.side_by_side.reads(calls)
         grown = beside[0] if cells else held
         found = None if grown is None else grown.with_tail(later)
         if found is None or self._is_long(found):
@@ -197,7 +197,7 @@ class PackedReader:
             rows = self._rows(op, partition, hour_key(lower), None, strong=strong, **KEYS_ONLY)
             return chain(list(islice(rows, 1)), rows)
 
-        return self._table.side_by_side.requests(
+        return self._table.side_by_side.run(
             [partial(begun, one) for one in self._table.row_keys.all(user_id)]
         )
 
