@@ -203,6 +203,17 @@ def test_a_reply_that_is_no_answer_is_told(proxy: FaultProxy, table: str, body: 
     assert caught.value.retryable
 
 
+def test_a_reply_that_is_no_object_is_not_taken_for_no_message(
+    proxy: FaultProxy, table: str
+) -> None:
+    proxy.decide = lambda _: Instead(200, b"[]")
+    with (
+        DynamoConversationStore(table, DynamoOptions(endpoint=proxy.endpoint)) as store,
+        pytest.raises(UnavailableError, match="no JSON object"),
+    ):
+        store.get("u", [say().id])
+
+
 def dead_port() -> int:
     """Return a port where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

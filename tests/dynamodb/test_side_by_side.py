@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from functools import partial
 from typing import Any, Self
 
@@ -18,27 +17,15 @@ from ialstore import (
     ThrottledError,
 )
 from ialstore.events import OperationEvent
-from ialstore.operation import Operation
 from ialstore.testing.proxy import BlackHole, Decision, FaultProxy, Instead, ProxiedRequest
 from ialstore.testing.servers import RunningServer
 from ialstore_backends.dynamodb import DynamoConversationStore, DynamoOptions
 from ialstore_backends.dynamodb.client import DynamoClient
 from ialstore_backends.dynamodb.parallel import SideBySide
 from ialstore_backends.dynamodb.table import TABLE
+from tests.unit.test_operation import operation
 
 SOON = 30.0
-
-
-class Owner:
-    backend = "test"
-
-    def _begin(self, op: Operation) -> None: ...
-
-    def _end(self, op: Operation, error: BaseException | None) -> None: ...
-
-
-def never() -> datetime:
-    raise AssertionError("nobody asked for the time")
 
 
 class Setting:
@@ -55,14 +42,7 @@ class Setting:
         self.client = DynamoClient(DynamoOptions(endpoint=endpoint), session)
         self.side_by_side = SideBySide(self.client)
         self.threads: set[str] = set()
-        self.op = Operation(
-            Owner(),
-            "get",
-            consistency=None,
-            clock=never,
-            timeout_seconds=seconds,
-            renewable=False,
-        )
+        self.op = operation(timeout_seconds=seconds)
         self._table = f"{table}{TABLE}"
 
     def reads(self, count: int) -> list[Callable[[], str]]:

@@ -330,9 +330,12 @@ def _keep_raw(
 
 def _decoded(body: bytes, *, is_write: bool) -> dict[str, Any]:
     try:
-        return dict(orjson.loads(body))
-    except (TypeError, ValueError) as error:
-        raise _unavailable("the reply is no JSON object", is_write=is_write) from error
+        answer = orjson.loads(body)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise _unavailable("the reply is no JSON object", is_write=is_write)
+    return cast("dict[str, Any]", answer)
 
 
 def _units(operation: str, answer: dict[str, Any], params: dict[str, Any]) -> Units:

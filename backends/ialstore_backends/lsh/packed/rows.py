@@ -92,10 +92,10 @@ class RowKeys:
 
     def rows(self, user_id: str, keys: Iterable[int]) -> list[Item]:
         """Return the keys of the rows under keys of codes."""
-        partitions = [{"S": one} for one in self.all(user_id)]
+        user = escaped(user_id)
         return [
             {
-                "user_chunk": partitions[(key & 0xFFFF_FFFF) % self.count],
+                "user_chunk": {"S": f"{user}#{(key & 0xFFFF_FFFF) % self.count}"},
                 "embedding_id": {"S": f"{key:014x}"},
             }
             for key in keys

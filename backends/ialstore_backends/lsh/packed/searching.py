@@ -313,6 +313,8 @@ def rank(
     delta *= search.query.unit * max(1.0, 1 - _FEW_HITS * math.log10(k / NEIGHBOURS))
     if search.effort == 1 and examined <= _EVERYTHING:
         most, delta = max(most, _EVERYTHING), math.inf
+    if not examined:
+        return Ranking(np.zeros(0, np.uint64), 0, np.zeros(0, np.float32), delta, most, k)
     # For rows that turn out to be gone.
     reserve = min(examined, max(most + 4 * k, at_least))
     estimates = np.concatenate([search.estimates(view.cells), search.estimates(view.tail)])
