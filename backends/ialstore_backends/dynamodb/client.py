@@ -330,12 +330,9 @@ def _keep_raw(
 
 def _decoded(body: bytes, *, is_write: bool) -> dict[str, Any]:
     try:
-        answer = orjson.loads(body)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise _unavailable("the reply is no JSON object", is_write=is_write)
-    return cast("dict[str, Any]", answer)
+        return {**orjson.loads(body)}  # unlike dict(), not of an empty list
+    except (TypeError, ValueError) as error:
+        raise _unavailable("the reply is no JSON object", is_write=is_write) from error
 
 
 def _units(operation: str, answer: dict[str, Any], params: dict[str, Any]) -> Units:
