@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +35,16 @@ def file_bytes(*urls: str) -> int | None:
     named = [path.parent.glob(f"{glob.escape(path.name)}{end}") for path in paths for end in _ENDS]
     found = {one for matches in named for one in matches}
     inside = {one for folder in found if folder.is_dir() for one in folder.rglob("*")}
-    return sum(one.stat().st_size for one in found | inside if one.is_file())
+    return sum(_file_bytes(one) for one in found | inside)
+
+
+def _file_bytes(path: Path) -> int:
+    """Return the size of a file, 0 for anything else: a log goes with the last who had it open."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def is_missing(url: str) -> bool:

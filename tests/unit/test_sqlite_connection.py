@@ -37,6 +37,7 @@ from ialstore_backends.sqlite import (
     SqliteConversationStore,
     SqliteOptions,
     SqliteVectorIndex,
+    files,
     forks,
 )
 from ialstore_backends.sqlite.connection import Database
@@ -198,6 +199,24 @@ def test_a_log_without_its_file_is_left_alone(path: Path) -> None:
     ):
         it.setup()
     assert log.read_bytes() == b"committed"
+
+
+def test_who_opens_a_file_while_another_makes_it_finds_no_damage(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C5: whether there is a log, and whether there is a file, are seen at two moments."""
+    look, seen = files.status_of, list[str]()
+
+    def come_in_behind(looked_at: str) -> os.stat_result | None:
+        found = look(looked_at)
+        seen.append(looked_at)
+        if len(seen) == 1:
+            writer.append(new())
+        return found
+
+    with SqliteConversationStore(path) as writer, SqliteConversationStore(path) as reader:
+        monkeypatch.setattr(files, "status_of", come_in_behind)
+        assert [one.content for one in reader.history("u")] == ["hello"]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -26,10 +26,12 @@ from ialstore.errors import (
 __all__ = [
     "APPLICATION_ID",
     "FORMAT",
+    "bytes_of",
     "create_file",
     "file_uri",
     "prepare",
     "require_ours",
+    "status_of",
     "sync_folder",
 ]
 
@@ -49,7 +51,8 @@ def create_file(path: str) -> None:
         CorruptError: the file is missing or empty, but not its log: SQLite would remove that.
     """
     file = Path(path)
-    if _bytes(path) == 0 < _bytes(path + "-wal"):
+    # The log comes first: whoever makes the file right now has put a page into it before the log.
+    if bytes_of(path + "-wal") and not bytes_of(path):
         raise CorruptError(
             f"{path} is missing or empty, but {path}-wal holds what was written to it last: put "
             "the file back, or remove its log to begin anew"
@@ -64,12 +67,21 @@ def create_file(path: str) -> None:
         raise ConfigurationError(f"{path} is no regular file; name a file for SQLite")
 
 
-def _bytes(path: str) -> int:
+def bytes_of(path: str) -> int:
     """Return the size of a file, 0 if there is none."""
+    found = status_of(path)
+    return 0 if found is None else found.st_size
+
+
+def status_of(path: str) -> os.stat_result | None:
+    """Return what the system says of a file; None if there is none.
+
+    Another process may remove a log at any time, so nobody asks first whether it is there.
+    """
     try:
-        return Path(path).stat().st_size
+        return Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):
-        return 0
+        return None
 
 
 def _create(path: str) -> None:

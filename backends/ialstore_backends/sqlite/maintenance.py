@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ialstore.errors import AccessDeniedError, DeadlineExceededError, Outcome, StorageFullError
+from ialstore_backends.sqlite.files import bytes_of, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -110,8 +111,8 @@ def check_file(database: Database, op: Operation) -> list[str]:
     """
     faults = [
         f"{path} may be read by others (mode {mode:o}): chmod 600 it"
-        for path in (Path(database.path + suffix) for suffix in ("", "-wal", "-shm"))
-        if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077
+        for path in (database.path + suffix for suffix in ("", "-wal", "-shm"))
+        if (found := status_of(path)) and (mode := stat.S_IMODE(found.st_mode)) & 0o077
     ]
     database.verify(op)
     with database.reading(op) as connection:
@@ -287,5 +288,4 @@ def empty_log(database: Database, op: Operation) -> tuple[str, ...]:
 
 
 def _file_bytes(database: Database) -> int:
-    paths = [Path(database.path + suffix) for suffix in ("", "-wal")]
-    return sum(path.stat().st_size for path in paths if path.exists())
+    return sum(bytes_of(database.path + suffix) for suffix in ("", "-wal"))
