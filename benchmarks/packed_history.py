@@ -2,9 +2,9 @@
 
 A user has vectors of one kind, encoded at once; then come others, with the maintenance that is due.
 Each history is played as it is, and as it would be if everything were encoded only when the number
-has grown by half. Recall@10 and units are means over queries of the old and of the new kind, by a
-process that holds nothing; units of maintenance are per vector that came. See packed_kinds.py for
-the rest.
+has grown by a quarter. Recall@10 and units are means over queries of the old and of the new kind,
+by a process that holds nothing; units of maintenance are per vector that came. See packed_kinds.py
+for the rest.
 
     IALSTORE_DATA=FOLDER python benchmarks/packed_history.py [--histories "text, then gaussian"]
 """

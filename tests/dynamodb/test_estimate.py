@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -41,6 +43,7 @@ WORKLOAD = Workload(
 )
 """Of a window of 8 messages, which the second session does not fill at first."""
 USER = "0" * 36
+ANEW = "read all vectors to encode them anew"
 
 
 def measured(call: Callable[[], object]) -> Units:
@@ -160,3 +163,18 @@ def test_packed_searches_are_a_small_part_of_exact_ones_and_grow_slowly() -> Non
         "store the vectors of a turn",
         "search",
     ]
+
+
+def test_all_is_encoded_anew_while_vectors_become_more() -> None:
+    """Once as many expire as come, nothing is."""
+    options = LshOptions(layout="packed", chunks=1)
+    kept = replace(WORKLOAD, retention_days=30)
+    for workload, age, grows in ((WORKLOAD, 300, True), (kept, 29, True), (kept, 400, False)):
+        estimate = estimate_vectors(options, workload, age)
+        calls = {call.name: call for call in estimate.calls}
+        assert (ANEW in calls) == grows
+        if grows:  # by a quarter from one time to the next
+            stored = age * workload.messages_per_day
+            days = 1 / calls[ANEW].times
+            assert math.exp(days * workload.messages_per_day / stored) == pytest.approx(1.25)
+            assert taken(estimate, ANEW).read > 0

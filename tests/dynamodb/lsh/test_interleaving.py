@@ -345,7 +345,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail_writing, "FIRST", 6)
     monkeypatch.setattr(rebuilding, "FIRST", 6)
     monkeypatch.setattr(rebuilding, "MIN_TAIL", 4)
-    monkeypatch.setattr(rebuilding, "_GROWTH", 2.5)
+    monkeypatch.setattr(rebuilding, "GROWTH", 2.5)
     monkeypatch.setattr(rebuilding, "FLAT_CELLS", 2)
     monkeypatch.setattr(rebuilding, "_UNIT_BYTES", 160)
 
@@ -472,7 +472,7 @@ def test_a_planted_fault_is_seen(
     dynoxide: RunningServer, prefix: str, monkeypatch: pytest.MonkeyPatch, plant: str
 ) -> None:
     rewrite, growth = PLANTS[plant]
-    monkeypatch.setattr(rebuilding, "_GROWTH", growth)
+    monkeypatch.setattr(rebuilding, "GROWTH", growth)
     assert is_seen(prefix, dynoxide, rewrite), f"nobody saw that {plant}"
 
 

@@ -279,7 +279,7 @@ def test_a_merge_gives_way_to_one_that_began_later(
     packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     """S13, V2: before its first cell, or before its head."""
-    monkeypatch.setattr(rebuilding, "_GROWTH", 9)
+    monkeypatch.setattr(rebuilding, "GROWTH", 9)
     monkeypatch.setattr(rebuilding, "_MANY", 2)  # nothing is of a new kind
     records, other = crowd(80, 3), opened()
     maintained(packed, records[:40])
@@ -296,7 +296,7 @@ def test_a_merged_segment_that_a_late_writer_makes_again_hides_nothing(
     packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """V3: it holds what that writer knew, which is not all that was in it."""
-    monkeypatch.setattr(rebuilding, "_GROWTH", 9)
+    monkeypatch.setattr(rebuilding, "GROWTH", 9)
     records, late, reader = crowd(80, 3), opened(), opened()
     closing: Any = cast("Any", late)._layout._writer._tail  # noqa: SLF001 - it dies before this
     monkeypatch.setattr(closing, "delete", lambda *_: None)
@@ -389,7 +389,7 @@ def test_a_rebuild_that_was_stopped_before_it_cleans_up_removes_nothing_of_later
     packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch, growth: float
 ) -> None:
     """S13: a process may be frozen for long between two requests."""
-    monkeypatch.setattr(rebuilding, "_GROWTH", growth)
+    monkeypatch.setattr(rebuilding, "GROWTH", growth)
     records, stopped = crowd(100, 3), opened()
     maintained(packed, records[:50])
     packed.delete(USER, [one.id for one in records[5:50]])
@@ -453,7 +453,7 @@ def test_a_rebuild_that_another_has_overtaken_changes_nothing(
     packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S13: its cells are made, and then another switches to its own."""
-    monkeypatch.setattr(rebuilding, "_GROWTH", 9)
+    monkeypatch.setattr(rebuilding, "GROWTH", 9)
     records, overtaken = crowd(100, 3), opened()
     maintained(packed, records[:50])
     stored = stored_until_due(packed, records, 50)
@@ -588,7 +588,7 @@ def test_of_too_many_vectors_no_cells_are_made_and_all_are_found(
     packed: LshDynamoIndex, opened: Open, monkeypatch: pytest.MonkeyPatch, growth: float
 ) -> None:
     """S13: optimize says what to do, and is due again when the tail has grown as much anew."""
-    monkeypatch.setattr(rebuilding, "_GROWTH", growth)
+    monkeypatch.setattr(rebuilding, "GROWTH", growth)
     most = rebuilding.most_vectors(EntryFormat(SPEC.dimension, SPEC.metric))
     records = crowd(2 * most, 3)
     tries: list[tuple[str, ...]] = []

@@ -210,6 +210,22 @@ def test_a_merge_costs_about_what_was_predicted(
     assert predicted.read == pytest.approx(found.read, rel=0.2)
 
 
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_encoding_all_anew_reads_all_rows_as_was_predicted(
+    opened: Open, clock: ManualClock, chunks: int
+) -> None:
+    """Within a twentieth: rows are spread over chunks by chance."""
+    records, index = uniform(300), opened(chunks)
+    index.setup()
+    index.bulk_load(("u", one) for one in records)
+    found = measured(partial(index.count, "u", consistency=Consistency.STRONG))
+    options = LshOptions(layout="packed", chunks=chunks)
+    prediction = PackedPrediction(IndexSpec(DIMENSION), options, int(clock.now.timestamp()))
+    predicted = prediction.all_rows("u", records[0], len(records))
+    assert predicted.read == pytest.approx(found.read, rel=0.05)
+    assert predicted.requests == found.requests == chunks
+
+
 @pytest.mark.usefixtures("by_codes")
 def test_explain_shows_the_way_of_a_search_and_its_units(
     dynoxide: RunningServer,

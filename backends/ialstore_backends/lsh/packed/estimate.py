@@ -17,7 +17,7 @@ from ialstore_backends.dynamodb.estimate import STORAGE_PRICE
 from ialstore_backends.lsh.options import LshOptions
 from ialstore_backends.lsh.packed.entries import EntryFormat
 from ialstore_backends.lsh.packed.prediction import PackedPrediction
-from ialstore_backends.lsh.packed.rebuilding import FIRST, tail_limit
+from ialstore_backends.lsh.packed.rebuilding import FIRST, GROWTH, tail_limit
 from ialstore_backends.lsh.table import TABLE
 
 if TYPE_CHECKING:
@@ -62,6 +62,10 @@ def estimate(options: LshOptions, workload: Workload, age_days: float) -> Estima
     if count >= FIRST:
         times = workload.messages_per_day / tail_limit(layout, count)
         calls.append(Call("merge codes into cells", times, {TABLE: prediction.merge(_USER, count)}))
+        if age_days < workload.kept_days(math.inf):  # else as many go as come
+            times = workload.messages_per_day / (count * math.log(GROWTH))
+            read = prediction.all_rows(_USER, record, count)
+            calls.append(Call("read all vectors to encode them anew", times, {TABLE: read}))
     notes: tuple[str, ...] = ()
     if workload.hits:
         cold, held = (_search(options, workload, count, held=held) for held in (False, True))

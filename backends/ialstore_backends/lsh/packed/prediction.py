@@ -141,7 +141,7 @@ class PackedPrediction(RowPrediction):
         """Return what moving a full tail into the cells of so many vectors costs.
 
         Where everything is encoded again, because so many came or because they are of a new kind,
-        reading all rows is to be added.
+        ``all_rows`` is to be added.
         """
         layout = EntryFormat(self._spec.dimension, self._spec.metric)
         limit, keys = tail_limit(layout, count), key_bytes(user_id)
@@ -160,6 +160,11 @@ class PackedPrediction(RowPrediction):
         # A fence, a transaction of head and open segment, segments that are deleted.
         switch = Units(write=1 + 2 * (write_units(head) + 1) + closed, requests=3)
         return tail + cells + switch
+
+    def all_rows(self, user_id: str, record: VectorRecord, count: int) -> Units:
+        """Return what reading the rows of so many vectors like this one costs, to encode them."""
+        of_each = [self.row_bytes(user_id, record)] * math.ceil(count / self._chunks)
+        return sum((query_units(of_each, strong=True) for _ in range(self._chunks)), Units())
 
     def stored_bytes(self, user_id: str, record: VectorRecord) -> int:
         """Return the bytes that are billed for keeping one vector and its code.
