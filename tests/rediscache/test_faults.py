@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import count
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from redis import exceptions
 from ialstore.caching.protocol import MAX_VALUE_BYTES, Bucket, Found, Look
 from ialstore.testing.redis_servers import client_of
 from ialstore.testing.servers import RunningServer, started
-from ialstore_backends.redis import RedisCache
+from ialstore_backends.redis import RedisCache, connection
 from tests.timing import ends_within
 
 LONG = 60_000
@@ -356,6 +358,18 @@ def test_what_nobody_waits_for_arrives_when_a_hung_server_goes_on(
     for _ in range(50):  # the replies that nobody reads are no hindrance
         assert cache.settle([bucket], "w", wait=False) == 0
     assert _becomes(lambda: cache.look(bucket, "n", "a", LONG).found, Found.LEASED)
+
+
+def test_what_nobody_waits_for_is_sent_on_a_busy_machine(
+    cache: RedisCache, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two steps a second may pass, and nothing of it was spent on the server."""
+    assert put(cache, bucket)
+    with monkeypatch.context() as patched:
+        clock = count(time.monotonic())
+        patched.setattr(connection, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        assert cache.mark([bucket], "w", LONG, wait=False) == 0
+    assert _becomes(lambda: cache.look(bucket, "n", None, LONG).found, Found.MARKED)
 
 
 def test_what_nobody_waits_for_goes_over_any_connection_that_is_there(

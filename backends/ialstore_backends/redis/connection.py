@@ -118,6 +118,20 @@ class Budget:
         return left
 
 
+class _Handover(Budget):
+    """What handing one request to the kernel may take, from the moment when it is handed over.
+
+    Who comes late because the machine is busy has not waited for the server.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 0)
+
+    def seconds(self) -> float:
+        """Return what each request may take."""
+        return _POST_SECONDS
+
+
 class _Socket:
     """A socket, plain or TLS, on which every wait ends with the step's budget."""
 
@@ -263,7 +277,7 @@ class _Connection(_RedisConnection):
         if self._bounded is None:  # pragma: no cover - only those that are open are kept
             raise ConnectionError("the connection is closed")
         self._bounded.drain()
-        self.begin(Budget(time.monotonic() + _POST_SECONDS, 0))
+        self.begin(_Handover())
         self.send_command(*request.in_full)  # what it knows of scripts, nobody would hear
 
     def _answer(self, args: Sequence[Any]) -> Any:
