@@ -189,10 +189,12 @@ def test_whatever_comes_not_every_merge_becomes_an_encoding() -> None:
     life.encode(np.arange(COUNT, COUNT + LATE))
     assert life.head is not None
     assert not life.is_new(life.tail(turned(LATE, 1)))
+    assert rebuilding.due(life.head, life.layout, LATE) == "merge"
     assert rebuilding.due(life.head, life.layout, life.there // 5) == "merge"
     assert rebuilding.due(life.head, life.layout, -(-life.there // 4)) == "encode"
     life.encode()
     assert life.is_new(life.tail(turned(LATE, 1)))
+    assert rebuilding.due(life.head, life.layout, life.there // 5) == "merge"
 
 
 def test_that_there_are_several_kinds_is_remembered() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ialstore.cost import Units, read_units
 from ialstore.model import Consistency
-from ialstore_backends.dynamodb.sizes import item_bytes
+from ialstore_backends.dynamodb.sizes import item_bytes, rows_of_pages
 
 if TYPE_CHECKING:
     from ialstore.vector_model import VectorRecord
@@ -18,7 +18,14 @@ __all__ = ["RowPrediction"]
 
 
 class RowPrediction(ABC):
-    """Predicts the units of calls on vectors by id; makes no request."""
+    """Predicts the units of calls on rows of vectors; makes no request.
+
+    Args:
+        chunks: partitions that the rows of a user are spread over.
+    """
+
+    def __init__(self, chunks: int) -> None:
+        self._chunk_count = chunks
 
     @abstractmethod
     def _items(self, user_id: str, records: Iterable[VectorRecord]) -> list[Item]:
@@ -46,6 +53,27 @@ class RowPrediction(ABC):
         sizes = [*map(item_bytes, there), *(0 for one in records if one is None)]
         strong = Consistency(consistency) is Consistency.STRONG
         return Units(read=sum(read_units(one, strong=strong) for one in sizes), requests=1)
+
+    def all_rows(
+        self, user_id: str, record: VectorRecord, count: int, *, consistency: Consistency | str
+    ) -> Units:
+        """Return what reading all rows of a user costs, as a count does, or an exact search.
+
+        Args:
+            user_id: the tenant.
+            record: what each vector is like.
+            count: how many there are, as many in each chunk as in another.
+            consistency: of the read.
+        """
+        size, chunks = self.row_bytes(user_id, record), self._chunk_count
+        strong = Consistency(consistency) is Consistency.STRONG
+        units = Units()
+        larger = count % chunks
+        for rows, alike in ((count // chunks + 1, larger), (count // chunks, chunks - larger)):
+            pages = rows_of_pages(rows, size)
+            read = sum(read_units(one * size, strong=strong) for one in pages)
+            units += Units(read=read * alike, requests=len(pages) * alike)
+        return units
 
     def row_bytes(self, user_id: str, record: VectorRecord) -> int:
         """Return the bytes of the row of a vector."""

@@ -44,6 +44,7 @@ class Prediction(RowPrediction):
     """
 
     def __init__(self, spec: IndexSpec, options: VectorOptions) -> None:
+        super().__init__(options.chunks)
         self._spec = spec
         self._is_strong = options.strong_reads
         self._chunks = Chunks(options.chunks)

@@ -12,12 +12,7 @@ from ialstore.ids import HIGHEST_ID, LOWEST_ID
 from ialstore.model import Consistency
 from ialstore.vector_model import Where, encode_record, encode_search
 from ialstore_backends.dynamodb.definition import table_definition
-from ialstore_backends.dynamodb.sizes import (
-    OVERHEAD_BYTES,
-    item_bytes,
-    query_units,
-    rows_of_pages,
-)
+from ialstore_backends.dynamodb.sizes import OVERHEAD_BYTES, item_bytes, query_units
 from ialstore_backends.dynamodb_embeddings.prediction import RowPrediction
 from ialstore_backends.dynamodb_embeddings.table import Chunks
 from ialstore_backends.lsh.codec import VectorCodec
@@ -51,6 +46,7 @@ class Prediction(RowPrediction):
     def __init__(self, spec: IndexSpec, options: LshOptions) -> None:
         if options.layout != "gsi":
             raise ConfigurationError("PackedPrediction predicts the layout packed")
+        super().__init__(options.chunks)
         self._spec = spec
         self._model = embedding_model("", "gsi")
         self._chunks = Chunks(options.chunks)
@@ -172,27 +168,6 @@ class Prediction(RowPrediction):
             TABLE: self.row_bytes(user_id, record) + OVERHEAD_BYTES,
             SIMILARITY_INDEX: self.entry_bytes(user_id, record) + OVERHEAD_BYTES,
         }
-
-    def all_rows(
-        self, user_id: str, record: VectorRecord, count: int, *, consistency: Consistency | str
-    ) -> Units:
-        """Return what a count, or an exact search, of many vectors costs.
-
-        Args:
-            user_id: the tenant.
-            record: what each vector is like.
-            count: how many there are, as many in each chunk as in another.
-            consistency: of the read.
-        """
-        size, chunks = self.row_bytes(user_id, record), self._chunks.count
-        strong = Consistency(consistency) is Consistency.STRONG
-        units = Units()
-        larger = count % chunks
-        for rows, alike in ((count // chunks + 1, larger), (count // chunks, chunks - larger)):
-            pages = rows_of_pages(rows, size)
-            read = sum(read_units(one * size, strong=strong) for one in pages)
-            units += Units(read=read * alike, requests=len(pages) * alike)
-        return units
 
     def entry_bytes(self, user_id: str, record: VectorRecord) -> int:
         """Return the bytes of its entry in the index."""

@@ -221,7 +221,7 @@ def test_encoding_all_anew_reads_all_rows_as_was_predicted(
     found = measured(partial(index.count, "u", consistency=Consistency.STRONG))
     options = LshOptions(layout="packed", chunks=chunks)
     prediction = PackedPrediction(IndexSpec(DIMENSION), options, int(clock.now.timestamp()))
-    predicted = prediction.all_rows("u", records[0], len(records))
+    predicted = prediction.all_rows("u", records[0], len(records), consistency="strong")
     assert predicted.read == pytest.approx(found.read, rel=0.05)
     assert predicted.requests == found.requests == chunks
 

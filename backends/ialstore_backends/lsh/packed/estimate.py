@@ -64,7 +64,7 @@ def estimate(options: LshOptions, workload: Workload, age_days: float) -> Estima
         calls.append(Call("merge codes into cells", times, {TABLE: prediction.merge(_USER, count)}))
         if age_days < workload.kept_days(math.inf):  # else as many go as come
             times = workload.messages_per_day / (count * math.log(GROWTH))
-            read = prediction.all_rows(_USER, record, count)
+            read = prediction.all_rows(_USER, record, count, consistency=Consistency.STRONG)
             calls.append(Call("read all vectors to encode them anew", times, {TABLE: read}))
     notes: tuple[str, ...] = ()
     if workload.hits:

@@ -52,10 +52,10 @@ class PackedPrediction(RowPrediction):
     """
 
     def __init__(self, spec: IndexSpec, options: LshOptions, now: int) -> None:
+        super().__init__(options.chunks)
         self._spec = spec
         self._keys = RowKeys(options.chunks)
         self._codec = VectorCodec(options.codec, options.compression)
-        self._chunks = options.chunks
         self._now = now
 
     def upsert(
@@ -134,7 +134,7 @@ class PackedPrediction(RowPrediction):
         query = encode_search(self._spec, user_id, vector, k=k, max_k=k, where=where, effort=effort)
         user = records if isinstance(records, PreparedUser) else self.prepared(user_id, records)
         source = ReckonedSource(user, Consistency(consistency) is Consistency.STRONG, held)
-        PackedSearch(self._spec, self._chunks).run(source, query, self._now)
+        PackedSearch(self._spec, self._chunk_count).run(source, query, self._now)
         return source.units
 
     def merge(self, user_id: str, count: int) -> Units:
@@ -160,11 +160,6 @@ class PackedPrediction(RowPrediction):
         # A fence, a transaction of head and open segment, segments that are deleted.
         switch = Units(write=1 + 2 * (write_units(head) + 1) + closed, requests=3)
         return tail + cells + switch
-
-    def all_rows(self, user_id: str, record: VectorRecord, count: int) -> Units:
-        """Return what reading the rows of so many vectors like this one costs, to encode them."""
-        of_each = [self.row_bytes(user_id, record)] * math.ceil(count / self._chunks)
-        return sum((query_units(of_each, strong=True) for _ in range(self._chunks)), Units())
 
     def stored_bytes(self, user_id: str, record: VectorRecord) -> int:
         """Return the bytes that are billed for keeping one vector and its code.

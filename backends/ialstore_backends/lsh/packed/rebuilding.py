@@ -4,8 +4,8 @@ The tail is merged into cells when that costs, spread over its entries, a little
 unit an entry. Long entries, of which a segment takes few, wait longer, and make up for what they
 cost in writes that fail and segments that are deleted. Everything is encoded again, from the
 stored vectors, whenever their number has grown by a quarter: only then are the mean, shaped bits
-and thresholds renewed. Codes merged since tell less than shaped ones: to wait until the number has
-grown by half would spare half a read unit a vector, and lose a hundredth of the recall.
+and thresholds renewed. Codes merged since tell less than shaped ones, and the more of them there
+are, the more is missed.
 
 That is done early when the tail is of another kind than the cells. Until the number has grown by
 a quarter it is not done early again, whatever comes.
